@@ -1,0 +1,5 @@
+//! The wire: what the operator (or `ferra run`) and the node agent say to each other, and what both say to the
+//! user.
+
+pub mod artefact;
+pub mod profile;

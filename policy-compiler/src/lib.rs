@@ -1,0 +1,6 @@
+//! From a `TracingPolicy` to eBPF, as a pure function: the same input gives the same bytes.
+//!
+//! The stages, in order: check, resolve, plan, lower, emit, artefact.
+
+pub mod diagnostic;
+pub mod typed;

@@ -1,0 +1,2 @@
+//! ferra
+fn main() {}
