@@ -2,4 +2,5 @@
 //! user.
 
 pub mod artefact;
+pub mod event;
 pub mod profile;
