@@ -2,5 +2,6 @@
 //!
 //! The stages, in order: check, resolve, plan, lower, emit, artefact.
 
+pub mod btf;
 pub mod diagnostic;
 pub mod typed;
