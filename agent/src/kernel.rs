@@ -1,0 +1,61 @@
+//! In: what the loader and the probe want from the kernel. Out: bpf(2), perf_event_open(2) and their errors.
+//!
+//! The one seam to the kernel's BPF interface. [`Linux`] is the real thing; [`fake::FakeKernel`] keeps the same
+//! objects in memory, counts what is alive, and fails where a test tells it to. All `unsafe` of the agent is
+//! below this module.
+//!
+//! Guarantees: an object lives as long as its handle; dropping a handle releases it. A failed call leaves nothing.
+
+mod attr;
+mod errno;
+pub mod fake;
+mod fdinfo;
+pub mod insn;
+mod linux;
+mod load;
+mod perf;
+mod spec;
+
+pub use errno::Errno;
+pub use linux::{Linux, LinuxLink, LinuxMap};
+pub use load::Rejection;
+pub use spec::{AttachError, AttachPoint, AttachStep, MapShape, MapType, ProgramMemory, ProgramSpec};
+
+/// What the agent asks of a kernel.
+pub trait Kernel {
+    /// A map; dropping it gives it up.
+    type Map;
+    /// A loaded program; dropping it gives it up.
+    type Program;
+    /// A program attached to its hook; dropping it detaches without telling of errors.
+    type Link;
+
+    /// Creates a map.
+    fn map_create(&self, shape: &MapShape) -> Result<Self::Map, Errno>;
+    /// The number that an instruction refers to the map by.
+    fn map_number(&self, map: &Self::Map) -> i32;
+    /// Sets one entry. Per-CPU maps take one 8-byte-aligned value per possible CPU.
+    fn map_update(&self, map: &Self::Map, key: &[u8], value: &[u8]) -> Result<(), Errno>;
+    /// Sets many entries, as fast as the kernel can. Not atomic: on error some may be set.
+    fn map_fill(&self, map: &Self::Map, entries: &[(&[u8], &[u8])]) -> Result<(), Errno> {
+        entries.iter().try_for_each(|(key, value)| self.map_update(map, key, value))
+    }
+    /// Reads one entry (per-CPU maps: the values of all possible CPUs in a row), or `None` if there is none.
+    fn map_lookup(&self, map: &Self::Map, key: &[u8]) -> Result<Option<Vec<u8>>, Errno>;
+    /// Removes one entry; whether it was there.
+    fn map_delete(&self, map: &Self::Map, key: &[u8]) -> Result<bool, Errno>;
+    /// Kernel memory of a map, bytes, as the kernel tells it.
+    fn map_memory(&self, map: &Self::Map) -> Result<u64, Errno>;
+
+    /// Verifies and loads a program.
+    fn program_load(&self, spec: &ProgramSpec<'_>) -> Result<Self::Program, Rejection>;
+    /// Kernel memory of a program.
+    fn program_memory(&self, program: &Self::Program) -> Result<ProgramMemory, Errno>;
+    /// Runs a raw tracepoint program once with these arguments, on this CPU, and gives its return value.
+    fn test_run(&self, program: &Self::Program, args: &[u64]) -> Result<u32, Errno>;
+
+    /// Attaches a program to the hook that it was loaded for.
+    fn attach(&self, program: &Self::Program, point: &AttachPoint<'_>) -> Result<Self::Link, AttachError>;
+    /// Detaches, and tells whether that went well. In either case the link is gone.
+    fn detach(&self, link: Self::Link) -> Result<(), Errno>;
+}
