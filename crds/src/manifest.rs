@@ -1,0 +1,94 @@
+//! In: the two kinds. Out: their CustomResourceDefinitions, as YAML for `crds/generated/` and as JSON for the
+//! compiler's front end.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::policy::{TracingPolicy, TracingPolicyNamespaced};
+use crate::slim::{slim, words_on_one_line};
+
+/// API group of both kinds.
+pub const GROUP: &str = "cilium.io";
+/// API version of both kinds.
+pub const VERSION: &str = "v1alpha1";
+
+closed_set! {
+    /// The kinds that this crate defines.
+    PolicyKind {
+        /// For the host and all namespaces.
+        Cluster = "TracingPolicy",
+        /// For one namespace.
+        Namespaced = "TracingPolicyNamespaced",
+    }
+}
+
+impl PolicyKind {
+    /// The kind's definition for the API server.
+    pub fn definition(self) -> CustomResourceDefinition {
+        slim(match self {
+            PolicyKind::Cluster => TracingPolicy::crd(),
+            PolicyKind::Namespaced => TracingPolicyNamespaced::crd(),
+        })
+    }
+
+    /// The kind's schema as a JSON value; `Null` never occurs for a definition that this crate generates.
+    pub fn schema(self) -> serde_json::Value {
+        let definition = serde_json::to_value(self.definition()).unwrap_or_default();
+        definition.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
+    }
+
+    /// File name of the definition in `crds/generated/`.
+    pub fn file_name(self) -> String {
+        let definition = self.definition();
+        format!("{}_{}.yaml", GROUP, definition.spec.names.plural)
+    }
+
+    /// The definition as YAML.
+    ///
+    /// # Errors
+    ///
+    /// None occurs for the types of this crate; serialisation is fallible by its interface.
+    pub fn yaml(self) -> Result<String, serde_yaml::Error> {
+        serde_yaml::to_string(&self.definition()).map(|yaml| words_on_one_line(&yaml))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A larger object does not fit the annotation that `kubectl apply` keeps on it.
+    const KUBECTL_APPLY_LIMIT: usize = 262_144;
+
+    #[test]
+    fn definitions_are_structural_and_fit_kubectl_apply() {
+        for kind in PolicyKind::ALL {
+            let yaml = kind.yaml().unwrap();
+            assert!(yaml.len() < KUBECTL_APPLY_LIMIT, "{kind}: {} bytes", yaml.len());
+            let parsed: CustomResourceDefinition = serde_yaml::from_str(&yaml).unwrap();
+            assert_eq!(parsed, kind.definition());
+            assert!(!yaml.contains("$ref"), "{kind} has references");
+            assert!(!yaml.contains("anyOf"), "{kind} has alternatives");
+            assert_eq!(kind.schema()["properties"]["spec"]["type"], "object", "{kind}");
+        }
+    }
+
+    #[test]
+    fn namespaced_kind_has_the_same_fields() {
+        let fields = |kind: PolicyKind| kind.schema()["properties"]["spec"]["properties"].clone();
+        assert_eq!(fields(PolicyKind::Cluster), fields(PolicyKind::Namespaced));
+        assert!(PolicyKind::Namespaced.yaml().unwrap().contains("!has(self.hostSelector)"));
+        assert!(!PolicyKind::Cluster.yaml().unwrap().contains("!has(self.hostSelector)"));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_language() {
+        let schema = PolicyKind::Cluster.schema();
+        let kprobe = &schema["properties"]["spec"]["properties"]["kprobes"]["items"]["properties"];
+        assert_eq!(kprobe["syscall"]["default"], true);
+        assert_eq!(kprobe["return"]["default"], false);
+        assert_eq!(kprobe["args"]["items"]["properties"]["type"]["default"], "auto");
+        assert_eq!(kprobe["tags"]["maxItems"], 16);
+        assert!(kprobe["args"].get("default").is_none());
+    }
+}
