@@ -376,3 +376,21 @@ pub enum SetOp {
     /// Process id is one of the values.
     Pid = 4,
 }
+
+impl Flavour {
+    /// Name for messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Flavour::Unspecified => "nothing",
+            Flavour::Fentry => "fentry",
+            Flavour::Fexit => "fexit",
+            Flavour::FmodRet => "fmod_ret",
+            Flavour::Lsm => "BPF LSM",
+            Flavour::Kprobe => "kprobe",
+            Flavour::Kretprobe => "kretprobe",
+            Flavour::TpBtf => "tp_btf",
+            Flavour::RawTp => "raw_tp",
+            Flavour::Tracepoint => "tracepoint",
+        }
+    }
+}

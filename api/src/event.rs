@@ -86,6 +86,8 @@ pub struct ProcessExec {
     pub process: Subject,
     /// Its parent, if known.
     pub parent: Option<Arc<Process>>,
+    /// The parent's parent and so on upwards, if asked for.
+    pub ancestors: Vec<Arc<Process>>,
 }
 
 /// The last thread of a process left.
@@ -95,6 +97,8 @@ pub struct ProcessExit {
     pub process: Subject,
     /// Its parent, if known.
     pub parent: Option<Arc<Process>>,
+    /// The parent's parent and so on upwards, if asked for.
+    pub ancestors: Vec<Arc<Process>>,
     /// Number of the signal that terminated it; 0 if it exited.
     pub signal: u32,
     /// Exit code; 0 if a signal terminated it.
@@ -110,6 +114,8 @@ pub struct HookEvent {
     pub process: Subject,
     /// Its parent, if known.
     pub parent: Option<Arc<Process>>,
+    /// The parent's parent and so on upwards, if asked for.
+    pub ancestors: Vec<Arc<Process>>,
     /// What all events of the hook share.
     pub hook: Arc<Hook>,
     /// Arguments in the order of the policy.

@@ -3,4 +3,10 @@
 
 pub mod artefact;
 pub mod event;
+pub mod json;
+pub mod names;
 pub mod profile;
+pub mod syscalls;
+
+mod number;
+mod permission;

@@ -63,8 +63,6 @@ pub enum Value {
     Sockaddr(SocketAddress),
     /// `error_arg`: why the argument could not be read.
     Error(String),
-    /// Nothing was asked for; an empty object.
-    Nothing,
 }
 
 /// A file by path.

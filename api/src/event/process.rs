@@ -19,12 +19,23 @@ pub struct Process {
 /// A process's JSON without the two fields that differ between its events, cut where those go.
 #[derive(Debug)]
 pub(crate) struct Fragment {
-    /// All of it.
-    pub(crate) text: Box<str>,
-    /// Where `refcnt` goes.
-    pub(crate) refcnt_at: usize,
-    /// Where `tid` goes.
-    pub(crate) tid_at: usize,
+    text: Box<str>,
+    refcnt_at: usize,
+    tid_at: usize,
+}
+
+impl Fragment {
+    /// `refcnt_at`, `tid_at`: where the fields go, ascending, as offsets into `text`.
+    pub(crate) fn new(text: String, refcnt_at: usize, tid_at: usize) -> Fragment {
+        Fragment { text: text.into(), refcnt_at, tid_at }
+    }
+
+    /// The text before `refcnt`, between `refcnt` and `tid`, and after `tid`.
+    pub(crate) fn parts(&self) -> (&str, &str, &str) {
+        let (rest, tail) = self.text.split_at_checked(self.tid_at).unwrap_or((&self.text, ""));
+        let (head, middle) = rest.split_at_checked(self.refcnt_at).unwrap_or((rest, ""));
+        (head, middle, tail)
+    }
 }
 
 impl Process {

@@ -1,6 +1,6 @@
 //! In: wall-clock time that the agent computes from the kernel's boot-time clock. Out: the encoders.
 
-use std::fmt::Write;
+use crate::number::push_digits;
 
 /// Nanoseconds since 1970-01-01 00:00:00 UTC; reaches to the year 2554.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -14,15 +14,14 @@ impl Timestamp {
         self.write_seconds(out);
         let nanos = (self.0 % NANOS) as u32;
         if nanos != 0 {
-            let (value, digits) = if nanos.is_multiple_of(1_000_000) {
-                (nanos / 1_000_000, 3)
-            } else if nanos.is_multiple_of(1_000) {
-                (nanos / 1_000, 6)
-            } else {
-                (nanos, 9)
-            };
             out.push('.');
-            write_digits(out, value, digits);
+            if nanos.is_multiple_of(1_000_000) {
+                push_digits::<3>(out, nanos / 1_000_000);
+            } else if nanos.is_multiple_of(1_000) {
+                push_digits::<6>(out, nanos / 1_000);
+            } else {
+                push_digits::<9>(out, nanos);
+            }
         }
         out.push('Z');
     }
@@ -31,7 +30,7 @@ impl Timestamp {
     pub fn write_fixed(self, out: &mut String) {
         self.write_seconds(out);
         out.push('.');
-        write_digits(out, (self.0 % NANOS) as u32, 9);
+        push_digits::<9>(out, (self.0 % NANOS) as u32);
         out.push('Z');
     }
 
@@ -39,18 +38,13 @@ impl Timestamp {
         let seconds = self.0 / NANOS;
         let (year, month, day) = civil_date(seconds / 86_400);
         let second = (seconds % 86_400) as u32;
-        let parts = [
-            (year, 4, '-'),
-            (month, 2, '-'),
-            (day, 2, 'T'),
-            (second / 3600, 2, ':'),
-            (second / 60 % 60, 2, ':'),
-        ];
-        for (value, digits, separator) in parts {
-            write_digits(out, value, digits);
+        push_digits::<4>(out, year);
+        for (separator, value) in
+            [('-', month), ('-', day), ('T', second / 3600), (':', second / 60 % 60), (':', second % 60)]
+        {
             out.push(separator);
+            push_digits::<2>(out, value);
         }
-        write_digits(out, second % 60, 2);
     }
 }
 
@@ -59,21 +53,6 @@ impl std::fmt::Display for Timestamp {
         let mut text = String::with_capacity(30);
         self.write_rfc3339(&mut text);
         f.write_str(&text)
-    }
-}
-
-/// Appends `value` with exactly `digits` (at most 9) decimal digits.
-fn write_digits(out: &mut String, value: u32, digits: usize) {
-    let mut buffer = [b'0'; 9];
-    let mut rest = value;
-    for slot in buffer.iter_mut().take(digits).rev() {
-        *slot = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    match buffer.get(..digits).and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-        Some(text) => out.push_str(text),
-        // More than nine digits are never asked for; the number itself is the next best thing.
-        None => drop(write!(out, "{value}")),
     }
 }
 
