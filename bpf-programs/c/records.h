@@ -41,7 +41,8 @@ struct process {
 #define PROCESS_EXECVE 0x1 /* this image came from execve (else only forked) */
 #define PROCESS_IN_INIT_TREE 0x2
 
-/* Value of RECORD_HOOK records, followed by the arguments. */
+/* Value of RECORD_HOOK records, followed by the arguments. header.flags: KPROBE_ACTION_* value of the last
+ * action of matchReturnActions that was processed, 0 if none. */
 struct hook_record {
 	struct record_header header;
 	__u32 tgid, tid;      /* initial pid namespace */
