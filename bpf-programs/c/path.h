@@ -1,0 +1,134 @@
+/* Text of a path as its process sees it: from a (mount, dentry) up to the process's root, across mounts. */
+#ifndef FERRAGON_PATH_H
+#define FERRAGON_PATH_H
+
+#include "kernel_types.h"
+#include "maps.h"
+
+/* Steps of one walk, a component or a mount point each. A path of PATH_MAX has up to 2048 components; deeper
+ * than this is flagged incomplete. */
+#define WALK_STEPS 160
+
+#define read_member(dst, pointer, member) \
+	bpf_probe_read_kernel(&(dst), sizeof(dst), &(pointer)->member)
+
+/* Keeps the compiler from reordering or forgetting what the verifier must see: kernels before 5.13 follow a
+ * bound only through the very register that was compared. */
+#define opaque(value) asm volatile("" : "+r"(value))
+
+static __always_inline void prepend(struct scratch *s, const void *bytes, __u32 len)
+{
+	__u32 pos = s->pos;
+
+	if (len > NAME_MAX)
+		len = NAME_MAX;
+	if (pos < len + 1) {
+		s->incomplete = 1;
+		return;
+	}
+	pos -= len;
+	s->pos = pos;
+	opaque(pos);
+	opaque(len);
+	bpf_probe_read_kernel(&s->path[pos & (PATH_MAX - 1)], len & NAME_MAX, bytes);
+}
+
+static __always_inline void prepend_slash(struct scratch *s)
+{
+	__u32 pos = s->pos;
+
+	if (pos == 0) {
+		s->incomplete = 1;
+		return;
+	}
+	pos -= 1;
+	s->pos = pos;
+	opaque(pos);
+	s->path[pos & (PATH_MAX - 1)] = '/';
+}
+
+static __always_inline void prepend_name(struct scratch *s, struct dentry *dentry)
+{
+	const unsigned char *name = 0;
+	__u32 len = 0;
+
+	read_member(len, dentry, d_name.len);
+	read_member(name, dentry, d_name.name);
+	prepend(s, name, len);
+	prepend_slash(s);
+}
+
+static __always_inline void enter_mount(struct scratch *s, struct vfsmount *mnt)
+{
+	struct dentry *root = 0;
+
+	read_member(root, mnt, mnt_root);
+	s->mnt = (__u64)mnt;
+	s->mnt_root = (__u64)root;
+}
+
+/* One component or one mount point up. Returns 0 at the end. */
+static __always_inline int walk_step(struct scratch *s)
+{
+	struct dentry *dentry = (struct dentry *)s->dentry, *parent = 0;
+
+	if (s->dentry == s->root_dentry && s->mnt == s->root_mnt)
+		return 0;
+	if (s->dentry == s->mnt_root) {
+		struct mount *mount = (void *)(s->mnt - bpf_core_field_offset(struct mount, mnt));
+		struct mount *above = 0;
+		struct dentry *mountpoint = 0;
+
+		read_member(above, mount, mnt_parent);
+		if (!above || above == mount)
+			return 0; /* the root of the mount namespace, or a mount that is taken down */
+		read_member(mountpoint, mount, mnt_mountpoint);
+		s->dentry = (__u64)mountpoint;
+		enter_mount(s, (struct vfsmount *)((__u64)above + bpf_core_field_offset(struct mount, mnt)));
+		return 1;
+	}
+	read_member(parent, dentry, d_parent);
+	prepend_name(s, dentry);
+	s->dentry = (__u64)parent;
+	/* A dentry that is its own parent, yet not its mount's root: a file without a directory (memfd). */
+	return parent && parent != dentry && !s->incomplete;
+}
+
+static __always_inline void prepend_deleted(struct scratch *s, struct dentry *dentry)
+{
+	const char deleted[] = " (deleted)";
+	struct hlist_bl_node **pprev = 0;
+
+	read_member(pprev, dentry, d_hash.pprev);
+	if (pprev || s->dentry == s->mnt_root)
+		return;
+	s->pos -= sizeof(deleted) - 1;
+	__builtin_memcpy(&s->path[PATH_MAX - (sizeof(deleted) - 1)], deleted, sizeof(deleted) - 1);
+}
+
+/* Fills path[pos..PATH_MAX] with the path of `dentry` on `mnt`, for a process whose root is `root`. */
+static __noinline int walk_path(struct scratch *s, struct vfsmount *mnt, struct dentry *dentry,
+				struct vfsmount *root_mnt, struct dentry *root_dentry)
+{
+	int more = 1;
+
+	s->dentry = (__u64)dentry;
+	s->root_mnt = (__u64)root_mnt;
+	s->root_dentry = (__u64)root_dentry;
+	s->pos = PATH_MAX;
+	s->incomplete = 0;
+	enter_mount(s, mnt);
+	prepend_deleted(s, dentry);
+	for (int i = 0; i < WALK_STEPS; i++) {
+		more = walk_step(s);
+		if (!more)
+			break;
+	}
+	if (more)
+		s->incomplete = 1;
+	if (s->pos == PATH_MAX)
+		prepend_slash(s);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* Which sets a new image's executable is in, from the exec-time tables. */
+#ifndef FERRAGON_PROCESS_SETS_H
+#define FERRAGON_PROCESS_SETS_H
+
+#include "path.h"
+
+static __always_inline __u32 tables_in_use(void)
+{
+	__u32 zero = 0;
+	struct base_config *current_config = bpf_map_lookup_elem(&config, &zero);
+
+	return current_config ? current_config->tables : 0;
+}
+
+static __always_inline void add_words(struct process_words *to, const struct process_words *from)
+{
+	if (!from)
+		return;
+	for (int i = 0; i < PROCESS_WORDS; i++)
+		to->word[i] |= from->word[i];
+}
+
+static __always_inline void add_pid_sets(struct process_words *own, __u32 tgid)
+{
+	add_words(own, bpf_map_lookup_elem(&pid_sets, &tgid));
+}
+
+static __always_inline void add_prefix_sets(struct scratch *s, __u32 len)
+{
+	/* A path that does not fit is equal to no value, so it is looked up without its NUL. */
+	__u32 bytes = len < BINARY_PREFIX_MAX ? len + 1 : BINARY_PREFIX_MAX - 1;
+	__u32 copied = len < BINARY_PREFIX_MAX ? len : BINARY_PREFIX_MAX - 1;
+
+	opaque(copied);
+	copied &= BINARY_PREFIX_MAX - 1;
+	bpf_probe_read_kernel(s->prefix.path, copied, &s->path[s->pos & (PATH_MAX - 1)]);
+	s->prefix.path[copied] = 0;
+	s->prefix.bits = bytes * 8;
+	add_words(&s->own, bpf_map_lookup_elem(&binary_exact_prefix, &s->prefix));
+}
+
+static __noinline int add_postfix_sets(struct scratch *s, __u32 len)
+{
+	if (len > BINARY_POSTFIX_MAX - 1)
+		len = BINARY_POSTFIX_MAX - 1;
+	for (__u32 i = 0; i < BINARY_POSTFIX_MAX - 1; i++) {
+		if (i >= len)
+			break;
+		s->postfix.reversed[i] = s->path[PATH_MAX - 1 - i];
+	}
+	s->postfix.bits = len * 8;
+	add_words(&s->own, bpf_map_lookup_elem(&binary_postfix, &s->postfix));
+	return 0;
+}
+
+/* Fills s->own. */
+static __always_inline void find_sets(struct scratch *s, struct task_struct *task, struct mm_struct *mm)
+{
+	__u32 tables = tables_in_use();
+	struct process_words none = {};
+
+	s->own = none;
+	if (!tables)
+		return;
+	if (tables & TABLE_PIDS)
+		add_pid_sets(&s->own, task->tgid);
+	if (tables & (TABLE_PREFIX | TABLE_POSTFIX)) {
+		struct file *file = mm->exe_file;
+		struct fs_struct *fs = task->fs;
+		__u32 len;
+
+		if (!file || !fs)
+			return;
+		walk_path(s, file->f_path.mnt, file->f_path.dentry, fs->root.mnt, fs->root.dentry);
+		len = PATH_MAX - s->pos;
+		if (tables & TABLE_PREFIX)
+			add_prefix_sets(s, len);
+		if (tables & TABLE_POSTFIX)
+			add_postfix_sets(s, len);
+	}
+}
+
+#endif
