@@ -8,6 +8,7 @@ mod closed_set;
 
 pub mod action;
 pub mod argument;
+mod columns;
 pub mod hook;
 pub mod list;
 pub mod manifest;

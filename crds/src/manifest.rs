@@ -4,6 +4,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+use crate::columns::with_columns;
 use crate::policy::{TracingPolicy, TracingPolicyNamespaced};
 use crate::slim::{slim, words_on_one_line};
 
@@ -25,10 +26,10 @@ closed_set! {
 impl PolicyKind {
     /// The kind's definition for the API server.
     pub fn definition(self) -> CustomResourceDefinition {
-        slim(match self {
+        slim(with_columns(match self {
             PolicyKind::Cluster => TracingPolicy::crd(),
             PolicyKind::Namespaced => TracingPolicyNamespaced::crd(),
-        })
+        }))
     }
 
     /// The kind's schema as a JSON value; `Null` never occurs for a definition that this crate generates.

@@ -24,24 +24,7 @@ use crate::workload::LabelSelector;
     category = "tetragon",
     status = "TracingPolicyStatus",
     derive = "PartialEq",
-    doc = "A policy for the host and the pods of all namespaces.",
-    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Ready')].status"
-    ),
-    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes.summary"),
-    printcolumn(name = "Hooks", type_ = "integer", json_path = ".status.hooks"),
-    printcolumn(name = "Matches", type_ = "integer", json_path = ".status.matches", priority = 1),
-    printcolumn(name = "Enforced", type_ = "integer", json_path = ".status.enforced", priority = 1),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Ready')].message",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "A policy for the host and the pods of all namespaces."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TracingPolicySpec {
@@ -109,24 +92,7 @@ pub struct TracingPolicySpec {
     category = "tetragon",
     status = "TracingPolicyStatus",
     derive = "PartialEq",
-    doc = "A policy for the pods of its own namespace.",
-    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Ready')].status"
-    ),
-    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes.summary"),
-    printcolumn(name = "Hooks", type_ = "integer", json_path = ".status.hooks"),
-    printcolumn(name = "Matches", type_ = "integer", json_path = ".status.matches", priority = 1),
-    printcolumn(name = "Enforced", type_ = "integer", json_path = ".status.enforced", priority = 1),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Ready')].message",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "A policy for the pods of its own namespace."
 )]
 #[serde(transparent)]
 #[schemars(extend("x-kubernetes-validations" = [{
