@@ -5,3 +5,4 @@
 pub mod btf;
 pub mod diagnostic;
 pub mod typed;
+pub mod reference;

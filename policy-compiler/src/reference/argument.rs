@@ -1,0 +1,165 @@
+//! In: one argument test and the values of a call. Out: whether it passes.
+//!
+//! A value that cannot be read fails every test, negated ones too.
+
+use std::net::IpAddr;
+
+use crate::typed::{ArgTest, ArgType, IntTest, IntType, IpNet, Side, SockField, TextOp, TypedArg};
+
+use super::call::{Call, PathValue, Value};
+
+const S_IFMT: u16 = 0o170_000;
+/// Bytes of a string that are read.
+const STRING_LIMIT: usize = 4096;
+/// Bytes of a buffer that are read.
+const BUFFER_LIMIT: u64 = 4095;
+
+/// Whether `test` passes on `value`, read the way `arg` says. `call` gives the length of buffers.
+pub fn argument_matches(test: &ArgTest, arg: &TypedArg, value: &Value, call: &Call) -> bool {
+    match test {
+        ArgTest::Int { not, test } => {
+            integer(arg.ty, value).is_some_and(|(int, signed)| int_passes(test, int, signed) != *not)
+        }
+        ArgTest::Text { not, op, values } => text(arg, value, call)
+            .is_some_and(|text| values.iter().any(|v| text_passes(*op, &text, v)) != *not),
+        ArgTest::FileType { not, modes } => {
+            path(value).is_some_and(|path| modes.contains(&(path.mode & S_IFMT)) != *not)
+        }
+        ArgTest::Addr { not, side, nets } => {
+            address(value, *side).is_some_and(|addr| nets.iter().any(|net| contains(*net, addr)) != *not)
+        }
+        ArgTest::Port { not, side, ranges } => {
+            port(value, *side).is_some_and(|port| in_ranges(ranges, port) != *not)
+        }
+        ArgTest::SockField { field, ranges } => {
+            sock_field(value, *field).is_some_and(|found| in_ranges(ranges, found))
+        }
+    }
+}
+
+fn in_ranges<T: PartialOrd + Copy>(ranges: &[(T, T)], value: T) -> bool {
+    ranges.iter().any(|(low, high)| *low <= value && value <= *high)
+}
+
+/// The argument as a 64-bit register holds it, and whether it compares signed.
+pub(super) fn integer(ty: ArgType, value: &Value) -> Option<(u64, bool)> {
+    let raw = match value {
+        Value::Int(raw) | Value::CapSet(raw) | Value::Fd { number: raw, .. } => *raw,
+        _ => return None,
+    };
+    match ty {
+        ArgType::Int(int) => Some((int.canonical(raw), int.signed())),
+        ArgType::Capability => Some((IntType::S32.canonical(raw), true)),
+        ArgType::CapSet(_) | ArgType::Syscall64 | ArgType::Auto => Some((raw, false)),
+        _ => None,
+    }
+}
+
+fn int_passes(test: &IntTest, int: u64, signed: bool) -> bool {
+    let less = |a: u64, b: u64| if signed { (a as i64) < (b as i64) } else { a < b };
+    match test {
+        IntTest::In(ranges) => ranges.iter().any(|(low, high)| !less(int, *low) && !less(*high, int)),
+        IntTest::Greater(than) => less(*than, int),
+        IntTest::Less(than) => less(int, *than),
+        IntTest::Mask(mask) => int & mask != 0,
+    }
+}
+
+fn path(value: &Value) -> Option<&PathValue> {
+    match value {
+        Value::Path(path) | Value::Fd { file: Some(path), .. } => Some(path),
+        _ => None,
+    }
+}
+
+/// The text that a test compares; `None` if there is none to compare with.
+fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
+    match arg.ty {
+        ArgType::String | ArgType::Filename | ArgType::Auto => match value {
+            Value::Text(text) => Some(text.iter().copied().take(STRING_LIMIT).collect()),
+            _ => None,
+        },
+        ArgType::CharBuf => buffer(arg, value, call),
+        ArgType::File | ArgType::Fd | ArgType::Path | ArgType::Dentry | ArgType::LinuxBinprm => {
+            path(value).map(|path| path.text.clone()).filter(|text| !text.is_empty())
+        }
+        _ => None,
+    }
+}
+
+/// The bytes of a buffer: as many as its length argument says. Bytes that are asked for and are not there make
+/// the whole buffer unreadable; one that is filled by the function is unreadable before its return.
+pub(super) fn buffer(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
+    let Value::Bytes(bytes) = value else { return None };
+    let wanted = buffer_size(arg, call)?.min(BUFFER_LIMIT) as usize;
+    bytes.get(..wanted).map(<[u8]>::to_vec)
+}
+
+fn buffer_size(arg: &TypedArg, call: &Call) -> Option<u64> {
+    let size = match (arg.return_copy, arg.size_arg) {
+        (true, _) => call.ret.as_ref()?,
+        (false, Some(index)) => call.args.get(&index)?,
+        (false, None) => return None,
+    };
+    match size {
+        // A negative length is an error code or a caller's mistake: nothing is there to read.
+        Value::Int(size) => Some(if (*size as i64) < 0 { 0 } else { *size }),
+        _ => None,
+    }
+}
+
+pub(super) fn text_passes(op: TextOp, text: &[u8], value: &[u8]) -> bool {
+    match op {
+        TextOp::Equal => text == value,
+        TextOp::Prefix => text.starts_with(value),
+        TextOp::Postfix => text.ends_with(value),
+    }
+}
+
+fn address(value: &Value, side: Side) -> Option<IpAddr> {
+    let pair = match value {
+        Value::Sock(sock) => sock.addrs,
+        Value::Skb(skb) => skb.addrs,
+        Value::Sockaddr(addr) => addr.addr.map(|addr| (addr, addr)),
+        _ => None,
+    }?;
+    Some(match side {
+        Side::Source => pair.0,
+        Side::Destination => pair.1,
+    })
+}
+
+fn contains(net: IpNet, addr: IpAddr) -> bool {
+    let mask = |width: u32| if net.prefix == 0 { 0 } else { u128::MAX << (width - u32::from(net.prefix)) };
+    match (net.addr, addr.to_canonical()) {
+        (IpAddr::V4(net), IpAddr::V4(addr)) => (net.to_bits() ^ addr.to_bits()) & mask(32) as u32 == 0,
+        (IpAddr::V6(net), IpAddr::V6(addr)) => (net.to_bits() ^ addr.to_bits()) & mask(128) == 0,
+        _ => false,
+    }
+}
+
+fn port(value: &Value, side: Side) -> Option<u16> {
+    let ports = match value {
+        Value::Sock(sock) => sock.ports,
+        Value::Skb(skb) => skb.ports,
+        Value::Sockaddr(addr) => (addr.port, addr.port),
+        _ => return None,
+    };
+    Some(match side {
+        Side::Source => ports.0,
+        Side::Destination => ports.1,
+    })
+}
+
+fn sock_field(value: &Value, field: SockField) -> Option<u32> {
+    let found = match (value, field) {
+        (Value::Sock(sock), SockField::Family) => sock.family,
+        (Value::Sock(sock), SockField::Protocol) => sock.protocol,
+        (Value::Sock(sock), SockField::State) => sock.state,
+        (Value::Skb(skb), SockField::Family) => skb.family,
+        (Value::Skb(skb), SockField::Protocol) => skb.protocol,
+        (Value::Sockaddr(addr), SockField::Family) => addr.family,
+        _ => return None,
+    };
+    Some(u32::from(found))
+}

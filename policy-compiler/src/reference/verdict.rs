@@ -1,0 +1,202 @@
+//! In: checked policies and a call. Out: per hook entry, the selector that wins and what it does.
+//!
+//! Selectors are ORed, the first that matches wins; filters of a selector are ANDed. A hook with `return: true`
+//! runs its actions at entry, and gives its event at return if the winning selector's return filters pass.
+
+use std::collections::HashMap;
+
+use crate::typed::{
+    Action, Filter, FilterTest, Mode, RateLimit, RateScope, Selector, TypedHook, TypedPolicy,
+};
+
+use super::argument::{argument_matches, buffer, integer};
+use super::call::{Call, Value};
+use super::process::{binary_passes, capabilities_pass, namespace_passes, parent_binary_passes, pid_passes};
+
+/// Bytes of each argument that tell rate-limited events apart.
+const RATE_KEY_BYTES: usize = 40;
+
+/// What one policy's hook entry does about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Index of the policy.
+    pub policy: usize,
+    /// Index of the hook entry in the policy.
+    pub hook: usize,
+    /// The selector that won; `None` for a hook without selectors.
+    pub selector: Option<usize>,
+    /// Enforcement in the order of the actions, at entry then at return.
+    pub effects: Vec<Effect>,
+    /// What becomes of the event.
+    pub event: EventFate,
+}
+
+/// One enforcement action; withheld ones are those of policies in monitor mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// This signal goes to the calling process.
+    Signal(u32),
+    /// The function's body does not run; it returns this.
+    Override(i32),
+    /// A signal that monitor mode withholds.
+    WithheldSignal(u32),
+    /// An override that monitor mode withholds.
+    WithheldOverride(i32),
+}
+
+/// What becomes of a matching call's event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventFate {
+    /// Emitted.
+    Posted,
+    /// Suppressed by `NoPost`.
+    NoPost,
+    /// Suppressed by a rate limit.
+    RateLimited,
+    /// The return value does not pass the return filters, or has not been seen.
+    NotReturned,
+}
+
+type RateKey = (usize, usize, usize, u64, Vec<Vec<u8>>);
+
+/// The evaluator; it remembers when rate-limited events were last let through.
+#[derive(Debug, Default)]
+pub struct Evaluator {
+    passed: HashMap<RateKey, u64>,
+}
+
+struct Site<'a> {
+    policy: usize,
+    mode: Mode,
+    index: usize,
+    hook: &'a TypedHook,
+}
+
+impl Evaluator {
+    /// Matches of all hook entries for which `fires` is true, in order of policies and hooks.
+    pub fn call(
+        &mut self,
+        policies: &[TypedPolicy],
+        fires: impl Fn(&TypedHook) -> bool,
+        call: &Call,
+    ) -> Vec<Match> {
+        let mut matches = Vec::new();
+        for (policy, owner) in policies.iter().enumerate() {
+            for (index, hook) in owner.hooks.iter().enumerate().filter(|(_, hook)| fires(hook)) {
+                matches.extend(self.hook(&Site { policy, mode: owner.mode, index, hook }, call));
+            }
+        }
+        matches
+    }
+
+    fn hook(&mut self, site: &Site<'_>, call: &Call) -> Option<Match> {
+        let selectors = &site.hook.selectors;
+        let winner = selectors.iter().position(|selector| selector_matches(selector, site.hook, call));
+        let selector = match winner {
+            Some(index) => selectors.get(index),
+            None if selectors.is_empty() => None,
+            None => return None,
+        };
+        let mut effects = effects(selector.map_or(&[], |s| &s.actions), site.mode);
+        let event = match &site.hook.ret {
+            Some(_) if !selector.is_none_or(|s| return_matches(s, site.hook, call)) => EventFate::NotReturned,
+            Some(_) if call.ret.is_none() => EventFate::NotReturned,
+            Some(_) => {
+                effects.extend(self::effects(selector.map_or(&[], |s| &s.return_actions), site.mode));
+                self.event(site, selector, call)
+            }
+            None => self.event(site, selector, call),
+        };
+        Some(Match { policy: site.policy, hook: site.index, selector: winner, effects, event })
+    }
+
+    fn event(&mut self, site: &Site<'_>, selector: Option<&Selector>, call: &Call) -> EventFate {
+        let actions = selector.map_or(&[][..], |s| &s.actions).iter();
+        let all: Vec<Action> =
+            actions.chain(selector.map_or(&[][..], |s| &s.return_actions)).copied().collect();
+        if all.contains(&Action::NoPost) {
+            return EventFate::NoPost;
+        }
+        for (index, action) in all.iter().enumerate() {
+            if let Action::Post { rate_limit: Some(limit) } = action
+                && !self.rate_passes(site, index, *limit, call)
+            {
+                return EventFate::RateLimited;
+            }
+        }
+        EventFate::Posted
+    }
+
+    /// At most one event per interval for each (hook, action, scope, start of each argument).
+    fn rate_passes(&mut self, site: &Site<'_>, action: usize, limit: RateLimit, call: &Call) -> bool {
+        let scope = match limit.scope {
+            RateScope::Thread => u64::from(call.process.tid),
+            RateScope::Process => u64::from(call.process.tgid),
+            RateScope::Global => 0,
+        };
+        let args = site.hook.args.iter().map(|arg| {
+            let value = call.args.get(&arg.index).unwrap_or(&Value::Unreadable);
+            let bytes = match value {
+                Value::Bytes(_) => buffer(arg, value, call).unwrap_or_default(),
+                Value::Text(text) => text.clone(),
+                Value::Path(path) | Value::Fd { file: Some(path), .. } => path.text.clone(),
+                _ => integer(arg.ty, value)
+                    .map_or_else(|| format!("{value:?}").into_bytes(), |(int, _)| int.to_le_bytes().to_vec()),
+            };
+            bytes.into_iter().take(RATE_KEY_BYTES).collect()
+        });
+        let key = (site.policy, site.index, action, scope, args.collect());
+        let interval = u64::from(limit.interval_ms) * 1_000_000;
+        match self.passed.get(&key) {
+            Some(last) if call.time.saturating_sub(*last) < interval => false,
+            _ => {
+                self.passed.insert(key, call.time);
+                true
+            }
+        }
+    }
+}
+
+fn effects(actions: &[Action], mode: Mode) -> Vec<Effect> {
+    let effect = |action: &Action| match (action, mode) {
+        (Action::Post { .. } | Action::NoPost, _) => None,
+        (Action::Signal { signal, .. }, Mode::Enforce) => Some(Effect::Signal(*signal)),
+        (Action::Signal { signal, .. }, Mode::Monitor) => Some(Effect::WithheldSignal(*signal)),
+        (Action::Override { error }, Mode::Enforce) => Some(Effect::Override(*error)),
+        (Action::Override { error }, Mode::Monitor) => Some(Effect::WithheldOverride(*error)),
+    };
+    actions.iter().filter_map(effect).collect()
+}
+
+fn selector_matches(selector: &Selector, hook: &TypedHook, call: &Call) -> bool {
+    selector.filters.iter().all(|filter| filter_matches(filter, hook, call))
+}
+
+fn filter_matches(filter: &Filter, hook: &TypedHook, call: &Call) -> bool {
+    let value = |position: usize| {
+        let arg = hook.args.get(position)?;
+        Some((arg, call.args.get(&arg.index)?))
+    };
+    match &filter.test {
+        FilterTest::Arg { arg, test } => {
+            value(*arg).is_some_and(|(arg, value)| argument_matches(test, arg, value, call))
+        }
+        FilterTest::CapabilitiesGained { old, new } => match (value(*old), value(*new)) {
+            (Some((_, Value::CapSet(old))), Some((_, Value::CapSet(new)))) => (old ^ new) & new != 0,
+            _ => false,
+        },
+        FilterTest::Pids(test) => pid_passes(test, &call.process),
+        FilterTest::Binary(test) => binary_passes(test, &call.process),
+        FilterTest::ParentBinary(test) => parent_binary_passes(test, &call.process),
+        FilterTest::Namespace(test) => namespace_passes(test, &call.process, &call.host),
+        FilterTest::Capabilities(test) => capabilities_pass(test, &call.process, &call.host),
+    }
+}
+
+fn return_matches(selector: &Selector, hook: &TypedHook, call: &Call) -> bool {
+    let (Some(arg), Some(value)) = (&hook.ret, &call.ret) else { return false };
+    selector.return_filters.iter().all(|filter| match &filter.test {
+        FilterTest::Arg { test, .. } => argument_matches(test, arg, value, call),
+        _ => false,
+    })
+}
