@@ -19,6 +19,7 @@ mod spec;
 pub use errno::Errno;
 pub use linux::{Linux, LinuxLink, LinuxMap};
 pub use load::Rejection;
+pub use perf::tracefs;
 pub use spec::{AttachError, AttachPoint, AttachStep, MapShape, MapType, ProgramMemory, ProgramSpec};
 
 /// What the agent asks of a kernel.

@@ -1,3 +1,4 @@
 //! agent
 
 pub mod kernel;
+pub mod probe;
