@@ -2,7 +2,9 @@
 //! user.
 
 pub mod artefact;
+pub mod compact;
 pub mod event;
+pub mod filter;
 pub mod json;
 pub mod names;
 pub mod profile;
