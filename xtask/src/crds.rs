@@ -4,8 +4,8 @@
 use std::fs;
 use std::process::ExitCode;
 
+use ::crds::manifest::PolicyKind;
 use anyhow::{Context, Result};
-use crds::manifest::PolicyKind;
 
 use crate::workspace;
 

@@ -1,2 +1,50 @@
-//! ferra
-fn main() {}
+//! Input: the command line of `cargo xtask …`, what CI and people run.
+//! Output: one subcommand run, each in its own file; its exit status is ours.
+
+mod build;
+mod crds;
+mod demo;
+mod deps;
+mod fixtures;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What CI and people run.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+enum Task {
+    /// Build static binaries, which run in a VM or on any host without installing anything
+    Build(build::Args),
+    /// Boot a stock Debian kernel in QEMU, run one command in it, exit with its status
+    Vm(vm::Args),
+    /// Get the newest point release of every kernel that `vm` boots
+    Kernels,
+    /// Write crds/generated, or with --check compare it with the types
+    Crds(crds::Args),
+    /// Write policy-compiler/fixtures/*.btf, or with --check compare them with kernel.c
+    Fixtures(fixtures::Args),
+    /// Show who imports what; with --check compare it with xtask/deps.golden, and check licences and sources
+    Deps(deps::Args),
+    /// The walk-through: ferra with the example policies in a disposable VM, printed live
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Build(args) => build::run(&args),
+        Task::Vm(args) => vm::run(&args),
+        Task::Kernels => vm::fetch_kernels(),
+        Task::Crds(args) => crds::run(&args),
+        Task::Fixtures(args) => fixtures::run(&args),
+        Task::Deps(args) => deps::run(&args),
+        Task::Demo(args) => demo::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
