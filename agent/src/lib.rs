@@ -1,4 +1,6 @@
 //! agent
 
+pub mod base;
 pub mod kernel;
 pub mod probe;
+pub mod process;

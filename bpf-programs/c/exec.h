@@ -93,7 +93,8 @@ static __always_inline __u32 append_filename(struct scratch *s, struct linux_bin
 static __always_inline __u32 append_cwd(struct scratch *s, struct task_struct *task, __u32 end)
 {
 	struct fs_struct *fs = task->fs;
-	__u32 len, pos;
+	__u32 pos;
+	__u64 len;
 
 	if (!fs || !fs->pwd.dentry) {
 		s->record.header.flags |= EXEC_NO_CWD;
@@ -104,11 +105,8 @@ static __always_inline __u32 append_cwd(struct scratch *s, struct task_struct *t
 	if (s->incomplete)
 		s->record.header.flags |= EXEC_CWD_INCOMPLETE;
 	pos = s->pos;
-	len = PATH_MAX - pos;
-	opaque(len);
-	if (len > PATH_MAX)
-		len = PATH_MAX;
-	bpf_probe_read_kernel(&s->text[end & TEXT_MASK], len, &s->path[pos & (PATH_MAX - 1)]);
+	len = at_most(PATH_MAX - pos, PATH_MAX);
+	bpf_probe_read_kernel(&s->text[masked(end, TEXT_MASK)], len, &s->path[pos & (PATH_MAX - 1)]);
 	s->record.cwd_len = len;
 	return end + len;
 }
@@ -125,7 +123,7 @@ static __always_inline __u32 append_cgroup(struct scratch *s, struct task_struct
 	if (!node)
 		return end;
 	s->record.cgroup_id = node->id;
-	len = bpf_probe_read_kernel_str(&s->text[end & TEXT_MASK], NAME_MAX + 1, node->name);
+	len = bpf_probe_read_kernel_str(&s->text[masked(end, TEXT_MASK)], NAME_MAX + 1, node->name);
 	if (len <= 0)
 		return end;
 	s->record.cgroup_len = len - 1;
@@ -140,7 +138,7 @@ static __noinline int send_long_args(struct scratch *s, __u64 from, __u32 len)
 
 	for (int i = 0; i < EXEC_DATA_RECORDS; i++) {
 		struct exec_data_record *data;
-		__u32 part = len - sent;
+		__u64 part;
 		long failed;
 
 		if (sent >= len)
@@ -151,9 +149,7 @@ static __noinline int send_long_args(struct scratch *s, __u64 from, __u32 len)
 			count_loss(RECORD_EXEC_DATA);
 			break;
 		}
-		opaque(part);
-		if (part > EXEC_DATA_SIZE)
-			part = EXEC_DATA_SIZE;
+		part = at_most(len - sent, EXEC_DATA_SIZE);
 		data->header.kind = RECORD_EXEC_DATA;
 		data->header.flags = 0;
 		data->header.len = sizeof(*data) + EXEC_DATA_SIZE;
@@ -177,18 +173,14 @@ static __noinline int send_long_args(struct scratch *s, __u64 from, __u32 len)
 
 static __always_inline __u32 append_args(struct scratch *s, struct mm_struct *mm, __u32 end)
 {
-	__u64 start = mm->arg_start, total = mm->arg_end - start;
-	__u32 len;
+	__u64 start = mm->arg_start, total = mm->arg_end - start, len;
 
 	if (total > 0x7fffffff)
 		total = 0;
 	s->record.args_total = total;
 	s->record.args_chunked = 0;
-	len = total;
-	opaque(len);
-	if (len > EXEC_INLINE_ARGS)
-		len = EXEC_INLINE_ARGS;
-	if (bpf_probe_read_user(&s->text[end & TEXT_MASK], len, (void *)start)) {
+	len = at_most(total, EXEC_INLINE_ARGS);
+	if (bpf_probe_read_user(&s->text[masked(end, TEXT_MASK)], len, (void *)start)) {
 		s->record.header.flags |= EXEC_ERROR_ARGS;
 		s->record.args_len = 0;
 		return end;
@@ -203,6 +195,7 @@ static __always_inline void send_exec(struct scratch *s, struct task_struct *tas
 				      struct linux_binprm *bprm)
 {
 	__u32 len;
+	__u64 size;
 
 	fill_namespaces(&s->record, task);
 	fill_own_pid(&s->record, task);
@@ -211,13 +204,10 @@ static __always_inline void send_exec(struct scratch *s, struct task_struct *tas
 	len = append_cwd(s, task, len);
 	len = append_cgroup(s, task, len);
 	len = append_args(s, mm, len);
-	len = (sizeof(s->record) + len + 7) & ~7;
-	opaque(len);
-	if (len > sizeof(s->record) + TEXT_SIZE)
-		len = sizeof(s->record) + TEXT_SIZE;
+	size = at_most((sizeof(s->record) + len + 7) & ~7, sizeof(s->record) + TEXT_SIZE);
 	s->record.header.kind = RECORD_EXEC;
-	s->record.header.len = len;
-	if (bpf_ringbuf_output(&events, &s->record, len, 0))
+	s->record.header.len = size;
+	if (bpf_ringbuf_output(&events, &s->record, size, 0))
 		count_loss(RECORD_EXEC);
 }
 

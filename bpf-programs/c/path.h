@@ -12,25 +12,36 @@
 #define read_member(dst, pointer, member) \
 	bpf_probe_read_kernel(&(dst), sizeof(dst), &(pointer)->member)
 
-/* Keeps the compiler from reordering or forgetting what the verifier must see: kernels before 5.13 follow a
- * bound only through the very register that was compared. */
-#define opaque(value) asm volatile("" : "+r"(value))
+/* `value`, or `max` if that is less. In assembler, so that the register which is compared is the one that is used:
+ * verifiers before 5.13 know a bound of no other. */
+static __always_inline __u64 at_most(__u64 value, const __u64 max)
+{
+	asm volatile("if %[value] <= %[max] goto +1\n"
+		     "%[value] = %[max]"
+		     : [value] "+r"(value)
+		     : [max] "i"(max));
+	return value;
+}
+
+/* `value` within `mask`, likewise. */
+static __always_inline __u64 masked(__u64 value, const __u64 mask)
+{
+	asm volatile("%[value] &= %[mask]" : [value] "+r"(value) : [mask] "i"(mask));
+	return value;
+}
 
 static __always_inline void prepend(struct scratch *s, const void *bytes, __u32 len)
 {
+	__u64 size = at_most(len, NAME_MAX);
 	__u32 pos = s->pos;
 
-	if (len > NAME_MAX)
-		len = NAME_MAX;
-	if (pos < len + 1) {
+	if (pos < size + 1) {
 		s->incomplete = 1;
 		return;
 	}
-	pos -= len;
+	pos -= size;
 	s->pos = pos;
-	opaque(pos);
-	opaque(len);
-	bpf_probe_read_kernel(&s->path[pos & (PATH_MAX - 1)], len & NAME_MAX, bytes);
+	bpf_probe_read_kernel(&s->path[masked(pos, PATH_MAX - 1)], size, bytes);
 }
 
 static __always_inline void prepend_slash(struct scratch *s)
@@ -43,8 +54,7 @@ static __always_inline void prepend_slash(struct scratch *s)
 	}
 	pos -= 1;
 	s->pos = pos;
-	opaque(pos);
-	s->path[pos & (PATH_MAX - 1)] = '/';
+	s->path[masked(pos, PATH_MAX - 1)] = '/';
 }
 
 static __always_inline void prepend_name(struct scratch *s, struct dentry *dentry)

@@ -29,10 +29,8 @@ static __always_inline void add_prefix_sets(struct scratch *s, __u32 len)
 {
 	/* A path that does not fit is equal to no value, so it is looked up without its NUL. */
 	__u32 bytes = len < BINARY_PREFIX_MAX ? len + 1 : BINARY_PREFIX_MAX - 1;
-	__u32 copied = len < BINARY_PREFIX_MAX ? len : BINARY_PREFIX_MAX - 1;
+	__u64 copied = at_most(len, BINARY_PREFIX_MAX - 1);
 
-	opaque(copied);
-	copied &= BINARY_PREFIX_MAX - 1;
 	bpf_probe_read_kernel(s->prefix.path, copied, &s->path[s->pos & (PATH_MAX - 1)]);
 	s->prefix.path[copied] = 0;
 	s->prefix.bits = bytes * 8;
