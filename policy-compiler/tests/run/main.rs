@@ -2,4 +2,6 @@
 //! machine over a fake kernel, compared with the reference evaluator.
 
 mod machine;
+mod places;
 mod vm;
+mod world;
