@@ -1,6 +1,7 @@
 //! agent
 
 pub mod base;
+pub mod decode;
 pub mod kernel;
 pub mod probe;
 pub mod process;
