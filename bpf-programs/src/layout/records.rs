@@ -286,7 +286,7 @@ unsafe impl Plain for BaseConfig {}
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HookRecord {
-    /// `flags`: 0.
+    /// `flags`: `KPROBE_ACTION_*` value of the last action of `matchReturnActions` processed; 0 if none.
     pub header: RecordHeader,
     /// Process, initial pid namespace.
     pub tgid: u32,
