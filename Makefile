@@ -1,0 +1,43 @@
+# make demo: the main job, in a disposable VM. make test: all tests. Both install what is missing first.
+SHELL = /bin/bash
+.SHELLFLAGS = -euo pipefail -c
+.DEFAULT_GOAL = help
+.PHONY: help setup demo test
+
+# Where Debian has no clang-14 any more, its own clang compiles the fixed programs.
+CARGO = env $(shell command -v clang-14 >/dev/null || echo FERRAGON_CLANG=clang) cargo
+STEPS = 8
+say = @printf '\n=== %s  step $(1)/$(STEPS): $(2)\n' "$$(date +%T)" >&2
+
+help:
+	@echo 'make demo   set up, build, and run the walk-through in a disposable QEMU VM (nothing changes on this host)'
+	@echo 'make test   set up and run all tests, on this host and on five kernels in VMs'
+	@echo 'make setup  install the Debian packages that both need'
+
+setup:
+	@.ci/setup
+
+demo: setup
+	@$(CARGO) xtask demo
+
+test: setup
+	$(call say,1,formatting)
+	$(CARGO) fmt --all --check
+	$(call say,2,clippy: warnings are errors (compiles the workspace))
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(call say,3,imports$(comma) licences$(comma) sources; each crate builds alone)
+	$(CARGO) xtask deps --check
+	$(call say,4,generated files are what their sources say)
+	$(CARGO) xtask crds --check
+	$(CARGO) xtask fixtures --check
+	$(call say,5,unit$(comma) file and property tests; tests on this host's kernel)
+	$(CARGO) test --workspace --locked
+	$(call say,6,getting the newest point releases of the test kernels)
+	$(CARGO) xtask kernels
+	$(call say,7,building ferra as a static binary)
+	$(CARGO) xtask build
+	$(call say,8,real kernels in VMs)
+	$(CARGO) xtask e2e
+	@printf '\n=== %s  all tests passed\n' "$$(date +%T)" >&2
+
+comma := ,
