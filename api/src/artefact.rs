@@ -40,7 +40,16 @@ pub struct Artefact {
     /// Sets of binaries that the program tests in the process bits.
     #[prost(message, repeated, tag = "7")]
     pub process_sets: Vec<ProcessSet>,
+    /// The program runs not only while its hook's word in `active` is its own id, but also while it is
+    /// [`ACTIVE_ALL`].
+    #[prost(bool, tag = "8")]
+    pub overlaps: bool,
 }
+
+/// Word in `active` for the moment of a switch in which old and new program both run. Trampolines and kprobes run the
+/// program attached last first: without it, a call that is past the new program but not yet in the old one when the
+/// word changes would be seen by neither.
+pub const ACTIVE_ALL: u32 = u32::MAX;
 
 impl Artefact {
     /// The content address.
