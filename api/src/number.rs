@@ -27,17 +27,6 @@ pub(crate) fn push_signed(out: &mut String, value: i64) {
     push_decimal(out, value.unsigned_abs());
 }
 
-/// Appends the last `N` decimal digits of a number, zeros in front.
-pub(crate) fn push_digits<const N: usize>(out: &mut String, value: u32) {
-    let mut buffer = [0; N];
-    let mut rest = value;
-    for slot in buffer.iter_mut().rev() {
-        *slot = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    push_ascii(out, &buffer);
-}
-
 /// Appends the last `N` hexadecimal digits of a number, zeros in front.
 pub(crate) fn push_hex<const N: usize>(out: &mut String, value: u64) {
     let mut buffer = [0; N];
@@ -76,8 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn padded_forms_keep_their_width() {
-        assert_eq!(text(|out| push_digits::<9>(out, 7_000)), "000007000");
+    fn hexadecimal_keeps_its_width() {
         assert_eq!(text(|out| push_hex::<16>(out, 0x1ff_ffff_ffff)), "000001ffffffffff");
         assert_eq!(text(|out| push_hex::<2>(out, 0x1b)), "1b");
     }

@@ -1,50 +1,48 @@
 //! In: wall-clock time that the agent computes from the kernel's boot-time clock. Out: the encoders.
 
-use crate::number::push_digits;
-
 /// Nanoseconds since 1970-01-01 00:00:00 UTC; reaches to the year 2554.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub u64);
 
 const NANOS: u64 = 1_000_000_000;
 
+/// Length of `2006-01-02T15:04:05.000000000`.
+const LEN: usize = 29;
+
 impl Timestamp {
     /// Appends RFC 3339 in UTC with as few of 0, 3, 6 or 9 fractional digits as lose nothing.
     pub fn write_rfc3339(self, out: &mut String) {
-        self.write_seconds(out);
-        let nanos = (self.0 % NANOS) as u32;
-        if nanos != 0 {
-            out.push('.');
-            if nanos.is_multiple_of(1_000_000) {
-                push_digits::<3>(out, nanos / 1_000_000);
-            } else if nanos.is_multiple_of(1_000) {
-                push_digits::<6>(out, nanos / 1_000);
-            } else {
-                push_digits::<9>(out, nanos);
-            }
-        }
-        out.push('Z');
+        let nanos = self.0 % NANOS;
+        // The point goes with the digits.
+        let cut = match nanos {
+            0 => 10,
+            _ if nanos.is_multiple_of(1_000_000) => 6,
+            _ if nanos.is_multiple_of(1_000) => 3,
+            _ => 0,
+        };
+        self.write(out, LEN - cut);
     }
 
     /// Appends RFC 3339 in UTC with always 9 fractional digits, so that columns line up.
     pub fn write_fixed(self, out: &mut String) {
-        self.write_seconds(out);
-        out.push('.');
-        push_digits::<9>(out, (self.0 % NANOS) as u32);
-        out.push('Z');
+        self.write(out, LEN);
     }
 
-    fn write_seconds(self, out: &mut String) {
-        let seconds = self.0 / NANOS;
-        let (year, month, day) = civil_date(seconds / 86_400);
-        let second = (seconds % 86_400) as u32;
-        push_digits::<4>(out, year);
-        for (separator, value) in
-            [('-', month), ('-', day), ('T', second / 3600), (':', second / 60 % 60), (':', second % 60)]
-        {
-            out.push(separator);
-            push_digits::<2>(out, value);
+    fn write(self, out: &mut String, len: usize) {
+        let mut text = *b"0000-00-00T00:00:00.000000000";
+        let (year, month, day) = civil_date(self.0 / NANOS / 86_400);
+        let second = (self.0 / NANOS % 86_400) as u32;
+        let nanos = (self.0 % NANOS) as u32;
+        let parts = [year, month, day, second / 3600, second / 60 % 60, second % 60, nanos];
+        for (field, mut value) in text.split_mut(|byte| !byte.is_ascii_digit()).zip(parts) {
+            for digit in field.iter_mut().rev() {
+                *digit = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
         }
+        // Digits and separators are always valid text.
+        out.push_str(text.get(..len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default());
+        out.push('Z');
     }
 }
 

@@ -194,28 +194,30 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 fn push_escaped(out: &mut String, value: &str) {
-    // All bytes that need escapes are characters of their own, so that splitting keeps whole characters.
-    for piece in value.split_inclusive(|c: char| u8::try_from(c).is_ok_and(needs_escape)) {
-        let (clean, last) = match piece.as_bytes().last() {
-            Some(&last) if needs_escape(last) => {
-                (piece.get(..piece.len() - 1).unwrap_or_default(), Some(last))
-            }
-            _ => (piece, None),
-        };
-        out.push_str(clean);
-        match last {
-            None => {}
-            Some(b'"') => out.push_str("\\\""),
-            Some(b'\\') => out.push_str("\\\\"),
-            Some(b'\n') => out.push_str("\\n"),
-            Some(b'\r') => out.push_str("\\r"),
-            Some(b'\t') => out.push_str("\\t"),
-            Some(0x08) => out.push_str("\\b"),
-            Some(0x0c) => out.push_str("\\f"),
-            Some(control) => {
-                out.push_str("\\u");
-                push_hex::<4>(out, u64::from(control));
-            }
+    let mut clean = 0;
+    for (at, byte) in value.bytes().enumerate() {
+        if needs_escape(byte) {
+            // Bytes that need escapes are characters of their own: both cuts are between characters.
+            out.push_str(value.get(clean..at).unwrap_or_default());
+            push_escape(out, byte);
+            clean = at + 1;
+        }
+    }
+    out.push_str(value.get(clean..).unwrap_or_default());
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    match byte {
+        b'"' => out.push_str("\\\""),
+        b'\\' => out.push_str("\\\\"),
+        b'\n' => out.push_str("\\n"),
+        b'\r' => out.push_str("\\r"),
+        b'\t' => out.push_str("\\t"),
+        0x08 => out.push_str("\\b"),
+        0x0c => out.push_str("\\f"),
+        control => {
+            out.push_str("\\u");
+            push_hex::<4>(out, u64::from(control));
         }
     }
 }
