@@ -3,6 +3,7 @@
 //! The stages, in order: check, resolve, plan, lower, emit, artefact.
 
 pub mod btf;
+pub mod check;
 pub mod diagnostic;
 pub mod typed;
 pub mod reference;
