@@ -294,6 +294,9 @@ pub struct ArgSchema {
     /// `label`, empty if none.
     #[prost(string, tag = "2")]
     pub label: String,
+    /// Place in the event; values of fixed size come first in the record.
+    #[prost(uint32, tag = "3")]
+    pub position: u32,
 }
 
 /// The `KprobeArgument` field of an argument.
