@@ -179,13 +179,17 @@ impl Base {
     }
 
     /// Forgets a process, if its image is still the one that started at `start`: for one that ended while it was
-    /// being entered.
-    pub fn remove_process(&mut self, tgid: u32, start: u64) -> Result<(), BaseError> {
+    /// being entered. False if there was nothing to forget.
+    pub fn remove_process(&mut self, tgid: u32, start: u64) -> Result<bool, BaseError> {
         if self.process(tgid)?.is_none_or(|entry| entry.start != start) {
-            return Ok(());
+            return Ok(false);
         }
         match self.processes.remove(&tgid) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(false)
+            }
             Err(source) => Err(error::map("processes", source)),
         }
     }

@@ -1,0 +1,216 @@
+//! In: images that start and end. Out: the image for a key.
+//!
+//! Bounded: at most [`CAPACITY`] images; one that ended goes [`KEPT_AFTER_END`] later, or earlier when space is short.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use api::event::{ExecId, Process, ProcessFlags, ProcessInfo};
+
+use super::{BootClock, ImageKey};
+
+/// Images kept at most. An image takes about 500 bytes (its texts, shared by its events, are most of it): 32 MiB.
+const CAPACITY: usize = 65_536;
+
+/// How long an image is kept after its end, nanoseconds: events that come late still find it.
+const KEPT_AFTER_END: u64 = 30_000_000_000;
+
+/// One process image.
+pub(super) struct Image {
+    state: State,
+    /// The parent; for an exec without a fork, the image before.
+    pub(super) parent: Option<Arc<Process>>,
+    ended: bool,
+}
+
+enum State {
+    Made(Arc<Process>),
+    /// Forked, and not asked for since: most of these exec at once, so that nothing is made of them.
+    Forked {
+        origin: Option<Arc<Process>>,
+        in_init_tree: bool,
+    },
+}
+
+impl Image {
+    pub(super) fn new(process: Arc<Process>, parent: Option<Arc<Process>>) -> Image {
+        Image { state: State::Made(process), parent, ended: false }
+    }
+
+    /// An image that is a copy of `origin`'s.
+    pub(super) fn forked(
+        origin: Option<Arc<Process>>,
+        parent: Option<Arc<Process>>,
+        in_init_tree: bool,
+    ) -> Image {
+        Image { state: State::Forked { origin, in_init_tree }, parent, ended: false }
+    }
+
+    /// The process, made now if this is the first time that it is asked for.
+    pub(super) fn process(&mut self, node: &str, clock: &BootClock, key: ImageKey) -> Arc<Process> {
+        let made = match &self.state {
+            State::Made(process) => return process.clone(),
+            State::Forked { origin: Some(origin), in_init_tree } => {
+                let flags = match in_init_tree {
+                    true => ProcessFlags::CLONE | ProcessFlags::IN_INIT_TREE,
+                    false => ProcessFlags::CLONE,
+                };
+                origin.with(|info| {
+                    info.exec_id = ExecId::new(node, key.start, key.tgid);
+                    info.pid = key.tgid;
+                    info.flags = flags;
+                    info.start_time = Some(clock.at(key.start));
+                    info.parent_exec_id =
+                        self.parent.as_ref().map(|parent| parent.exec_id.clone()).unwrap_or_default();
+                    info.in_init_tree = Some(*in_init_tree);
+                })
+            }
+            State::Forked { origin: None, .. } => unknown(node, clock, key),
+        };
+        let made = Arc::new(made);
+        self.state = State::Made(made.clone());
+        made
+    }
+}
+
+/// A process of which only its ids are known.
+pub(super) fn unknown(node: &str, clock: &BootClock, key: ImageKey) -> Process {
+    let known_start = key.start != 0;
+    Process::new(ProcessInfo {
+        exec_id: if known_start { ExecId::new(node, key.start, key.tgid) } else { ExecId::default() },
+        pid: key.tgid,
+        start_time: known_start.then(|| clock.at(key.start)),
+        flags: ProcessFlags::UNKNOWN,
+        ..ProcessInfo::default()
+    })
+}
+
+/// All images.
+pub(super) struct Images {
+    by_key: HashMap<ImageKey, Image>,
+    /// Images that ended, by the boot time of their end.
+    ended: VecDeque<(u64, ImageKey)>,
+    capacity: usize,
+    evicted: u64,
+}
+
+impl Images {
+    pub(super) fn new() -> Images {
+        Images::with_capacity(CAPACITY)
+    }
+
+    fn with_capacity(capacity: usize) -> Images {
+        Images { by_key: HashMap::new(), ended: VecDeque::new(), capacity, evicted: 0 }
+    }
+
+    pub(super) fn get(&mut self, key: ImageKey) -> Option<&mut Image> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// Keeps an image.
+    pub(super) fn insert(&mut self, key: ImageKey, image: Image) {
+        if self.by_key.len() >= self.capacity && !self.by_key.contains_key(&key) {
+            self.make_room();
+        }
+        self.by_key.insert(key, image);
+    }
+
+    fn make_room(&mut self) {
+        while let Some((_, key)) = self.ended.pop_front() {
+            if self.by_key.remove(&key).is_some() {
+                return;
+            }
+        }
+        // None has ended: exit records were lost, or more processes run than are kept. Any may go.
+        let any = self.by_key.keys().next().copied();
+        if any.and_then(|key| self.by_key.remove(&key)).is_some() {
+            self.evicted += 1;
+        }
+    }
+
+    /// An image ended at boot time `now`.
+    pub(super) fn end(&mut self, key: ImageKey, now: u64) {
+        if let Some(image) = self.by_key.get_mut(&key)
+            && !std::mem::replace(&mut image.ended, true)
+        {
+            self.ended.push_back((now, key));
+        }
+    }
+
+    /// Forgets images that ended long enough before boot time `now`.
+    pub(super) fn age(&mut self, now: u64) {
+        while let Some((end, key)) = self.ended.front().copied()
+            && end.saturating_add(KEPT_AFTER_END) < now
+        {
+            self.ended.pop_front();
+            self.by_key.remove(&key);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(tgid: u32) -> ImageKey {
+        ImageKey { tgid, start: 100 }
+    }
+
+    fn image() -> Image {
+        Image::forked(None, None, false)
+    }
+
+    #[test]
+    fn an_ended_image_stays_for_thirty_seconds() {
+        let mut images = Images::new();
+        images.insert(key(1), image());
+        images.end(key(1), 5);
+        images.end(key(1), 6);
+        images.age(5 + KEPT_AFTER_END);
+        assert!(images.get(key(1)).is_some());
+        images.age(6 + KEPT_AFTER_END);
+        assert!(images.get(key(1)).is_none());
+        assert_eq!((images.len(), images.ended.len(), images.evicted()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_full_cache_forgets_the_longest_ended_first() {
+        let mut images = Images::with_capacity(2);
+        images.insert(key(1), image());
+        images.insert(key(2), image());
+        images.end(key(2), 5);
+        images.insert(key(3), image());
+        assert!(images.get(key(1)).is_some() && images.get(key(2)).is_none() && images.get(key(3)).is_some());
+        assert_eq!(images.evicted(), 0);
+        images.insert(key(4), image());
+        assert_eq!((images.len(), images.evicted()), (2, 1));
+        images.insert(key(4), image());
+        assert_eq!((images.len(), images.evicted()), (2, 1));
+    }
+
+    #[test]
+    fn a_fork_is_its_origin_under_another_name() {
+        let clock = BootClock::new();
+        let origin = Arc::new(Process::new(ProcessInfo {
+            exec_id: ExecId::new("n", 7, 1),
+            pid: 1,
+            binary: "/bin/sh".into(),
+            flags: ProcessFlags::EXECVE,
+            ..ProcessInfo::default()
+        }));
+        let mut image = Image::forked(Some(origin.clone()), Some(origin.clone()), false);
+        let forked = image.process("n", &clock, key(2));
+        assert_eq!((forked.pid, forked.binary.as_str(), forked.flags), (2, "/bin/sh", ProcessFlags::CLONE));
+        assert_eq!(forked.exec_id, ExecId::new("n", 100, 2));
+        assert_eq!(forked.parent_exec_id, origin.exec_id);
+        assert!(Arc::ptr_eq(&forked, &image.process("n", &clock, key(2))));
+    }
+}

@@ -1,0 +1,123 @@
+//! In: one record at a time. Out: its event, if it is one that users see; the cache brought up to date.
+
+use std::sync::Arc;
+
+use api::event::{Body, Event, ExecId, Process, ProcessExec, ProcessExit, Subject};
+use bpf_programs::layout::{
+    EXEC_INLINE_ARGS, ExecDataRecord, ExitRecord, FORK_IN_INIT_TREE, ForkRecord, RecordHeader, RecordKind,
+    take,
+};
+
+use super::exec::Exec;
+use super::images::Image;
+use super::{ImageKey, Known, ProcessCache};
+
+impl ProcessCache {
+    /// Takes in a record of the life cycle and gives its event: of an exec or an exit, none for the others. Hook
+    /// records are not for the cache: see [`ProcessCache::find`].
+    pub fn handle_record(&mut self, bytes: &[u8]) -> Option<Event> {
+        let Some((header, _)) = take::<RecordHeader>(bytes) else {
+            self.counters.malformed += 1;
+            return None;
+        };
+        self.images.age(header.time);
+        let taken = match RecordKind::from_number(header.kind) {
+            Some(RecordKind::Exec) => Exec::parse(bytes).map(|exec| Some(self.exec(&exec))),
+            Some(RecordKind::ExecData) => self.exec_data(bytes).map(|()| None),
+            Some(RecordKind::Fork) => take(bytes).map(|(record, _)| self.fork(&record)).map(|()| None),
+            Some(RecordKind::Exit) => take(bytes).map(|(record, _)| Some(self.exit(&record))),
+            Some(RecordKind::Hook) | None => None,
+        };
+        taken.unwrap_or_else(|| {
+            self.counters.malformed += 1;
+            None
+        })
+    }
+
+    fn exec_data(&mut self, bytes: &[u8]) -> Option<()> {
+        let (record, text) = take::<ExecDataRecord>(bytes)?;
+        let piece = text.get(..usize::try_from(record.len).ok()?)?;
+        self.pending.add(ImageKey { tgid: record.tgid, start: record.header.time }, record.offset, piece);
+        Some(())
+    }
+
+    fn exec(&mut self, exec: &Exec<'_>) -> Event {
+        let record = &exec.record;
+        let key = ImageKey { tgid: record.tgid, start: record.header.time };
+        let time = self.clock.at(key.start);
+        let more = self.pending.take(key, EXEC_INLINE_ARGS);
+        let (parent, parent_exec_id) = self.parent_of_exec(exec);
+        let mut info = exec.describe(more);
+        info.exec_id = ExecId::new(&self.node, key.start, key.tgid);
+        info.parent_exec_id = parent_exec_id;
+        info.start_time = Some(time);
+        info.docker = self.containers.of_exec(record.cgroup_id, exec.cgroup, record.tgid);
+        let process = Arc::new(Process::new(info));
+        self.images.end(ImageKey { tgid: record.tgid, start: record.previous_start }, key.start);
+        self.images.insert(key, Image::new(process.clone(), parent.clone()));
+        let process = Subject { process, tid: record.tgid, refcnt: 0 };
+        self.event(Body::Exec(ProcessExec { process, parent, ancestors: Vec::new() }), key.start)
+    }
+
+    /// The parent of a new image: the process that forked it, or the image that it replaces without a fork.
+    fn parent_of_exec(&mut self, exec: &Exec<'_>) -> (Option<Arc<Process>>, ExecId) {
+        let record = &exec.record;
+        let previous = ImageKey { tgid: record.tgid, start: record.previous_start };
+        let parent = ImageKey { tgid: record.parent_tgid, start: record.parent_start };
+        if !exec.forked() && !exec.missed() {
+            return self.identified(previous);
+        }
+        match self.images.get(previous) {
+            Some(Image { parent: Some(parent), .. }) => (Some(parent.clone()), parent.exec_id.clone()),
+            _ => self.identified(parent),
+        }
+    }
+
+    /// A process with its id: as far as the cache and the key know it; of pid 0 if they do not at all.
+    fn identified(&mut self, key: ImageKey) -> (Option<Arc<Process>>, ExecId) {
+        let process = match self.images.get(key) {
+            Some(image) => image.process(&self.node, &self.clock, key),
+            None if key.start == 0 => self.kernel.clone(),
+            None => return (None, ExecId::new(&self.node, key.start, key.tgid)),
+        };
+        let id = process.exec_id.clone();
+        (Some(process), id)
+    }
+
+    fn fork(&mut self, record: &ForkRecord) {
+        let origin = ImageKey { tgid: record.origin_tgid, start: record.origin_start };
+        let parent = ImageKey { tgid: record.parent_tgid, start: record.parent_start };
+        let origin_process = self.known(origin);
+        let parent_process = if parent == origin { origin_process.clone() } else { self.known(parent) };
+        let key = ImageKey { tgid: record.tgid, start: record.header.time };
+        let in_init_tree = record.header.flags & FORK_IN_INIT_TREE != 0;
+        self.images.insert(key, Image::forked(origin_process, parent_process, in_init_tree));
+    }
+
+    pub(super) fn known(&mut self, key: ImageKey) -> Option<Arc<Process>> {
+        let image = self.images.get(key)?;
+        Some(image.process(&self.node, &self.clock, key))
+    }
+
+    fn exit(&mut self, record: &ExitRecord) -> Event {
+        let key = ImageKey { tgid: record.tgid, start: record.start };
+        let Known { process, parent, .. } = self.find(key);
+        self.images.end(key, record.header.time);
+        let exit = ProcessExit {
+            process: Subject { process, tid: record.tgid, refcnt: 0 },
+            parent,
+            ancestors: Vec::new(),
+            signal: record.code & 0x7f,
+            status: record.code >> 8 & 0xff,
+            time: self.clock.at(record.header.time),
+        };
+        self.event(Body::Exit(exit), record.header.time)
+    }
+
+    pub(super) fn event(&self, body: Body, boot: u64) -> Event {
+        Event { body, node_name: self.node.clone(), time: self.clock.at(boot) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
