@@ -14,6 +14,11 @@ pub fn name(abi: SyscallAbi, id: u32) -> Option<&'static str> {
     table.get(at).map(|(_, name)| *name)
 }
 
+/// Number of a system call of the x86-64 table, by its name without any prefix.
+pub fn number_x64(name: &str) -> Option<u32> {
+    X64.iter().find(|(_, known)| *known == name).map(|(number, _)| u32::from(*number))
+}
+
 /// x86-64.
 #[rustfmt::skip]
 static X64: &[(u16, &str)] = &[

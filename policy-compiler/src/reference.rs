@@ -12,7 +12,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use argument::argument_matches;
+pub use argument::{argument_matches, buffer_bytes};
 pub use call::{
     Ancestor, Call, Capabilities, Namespaces, PathValue, Process, SkbValue, SockValue, SockaddrValue, Value,
 };

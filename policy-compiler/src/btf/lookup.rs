@@ -193,6 +193,12 @@ impl Btf {
         Some(found)
     }
 
+    /// Whether an enum has an enumerator of this name.
+    pub fn has_enumerator(&self, name: &str, enumerator: &str) -> bool {
+        let Some(id) = self.find(Kind::Enum, name) else { return false };
+        (0..self.vlen(id) as usize).any(|i| self.string(self.word(id, 12 + 8 * i)) == enumerator)
+    }
+
     fn direct_member(&self, id: TypeId, name: &str, depth: u32) -> Option<Member> {
         if depth > MAX_DEPTH || !matches!(self.kind(id), Kind::Struct | Kind::Union) {
             return None;

@@ -79,7 +79,7 @@ fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
             Value::Text(text) => Some(text.iter().copied().take(STRING_LIMIT).collect()),
             _ => None,
         },
-        ArgType::CharBuf => buffer(arg, value, call),
+        ArgType::CharBuf => buffer_bytes(arg, value, call).map(|(_, bytes)| bytes),
         ArgType::File | ArgType::Fd | ArgType::Path | ArgType::Dentry | ArgType::LinuxBinprm => {
             path(value).map(|path| path.text.clone()).filter(|text| !text.is_empty())
         }
@@ -87,12 +87,14 @@ fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes of a buffer: as many as its length argument says. Bytes that are asked for and are not there make
-/// the whole buffer unreadable; one that is filled by the function is unreadable before its return.
-pub(super) fn buffer(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
+/// The size that is asked of a buffer and its bytes: as many as its length argument says, at most 4095. Bytes
+/// that are asked for and are not there make the whole buffer unreadable; one that is filled by the function is
+/// unreadable before its return.
+pub fn buffer_bytes(arg: &TypedArg, value: &Value, call: &Call) -> Option<(u64, Vec<u8>)> {
     let Value::Bytes(bytes) = value else { return None };
-    let wanted = buffer_size(arg, call)?.min(BUFFER_LIMIT) as usize;
-    bytes.get(..wanted).map(<[u8]>::to_vec)
+    let asked = buffer_size(arg, call)?;
+    let wanted = asked.min(BUFFER_LIMIT) as usize;
+    bytes.get(..wanted).map(|bytes| (asked, bytes.to_vec()))
 }
 
 fn buffer_size(arg: &TypedArg, call: &Call) -> Option<u64> {

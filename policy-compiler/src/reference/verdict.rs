@@ -1,7 +1,8 @@
 //! In: checked policies and a call. Out: per hook entry, the selector that wins and what it does.
 //!
 //! Selectors are ORed, the first that matches wins; filters of a selector are ANDed. A hook with `return: true`
-//! runs its actions at entry, and gives its event at return if the winning selector's return filters pass.
+//! runs the actions of the first selector that matches at entry; its event is that of the first selector that
+//! matches with its return filters as well.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use crate::typed::{
     Action, Filter, FilterTest, Mode, RateLimit, RateScope, Selector, TypedHook, TypedPolicy,
 };
 
-use super::argument::{argument_matches, buffer, integer};
+use super::argument::{argument_matches, buffer_bytes, integer};
 use super::call::{Call, Value};
 use super::process::{binary_passes, capabilities_pass, namespace_passes, parent_binary_passes, pid_passes};
 
@@ -23,7 +24,7 @@ pub struct Match {
     pub policy: usize,
     /// Index of the hook entry in the policy.
     pub hook: usize,
-    /// The selector that won; `None` for a hook without selectors.
+    /// The selector that won, at return if there was a winner; `None` for a hook without selectors.
     pub selector: Option<usize>,
     /// Enforcement in the order of the actions, at entry then at return.
     pub effects: Vec<Effect>,
@@ -90,24 +91,28 @@ impl Evaluator {
     }
 
     fn hook(&mut self, site: &Site<'_>, call: &Call) -> Option<Match> {
-        let selectors = &site.hook.selectors;
-        let winner = selectors.iter().position(|selector| selector_matches(selector, site.hook, call));
-        let selector = match winner {
-            Some(index) => selectors.get(index),
-            None if selectors.is_empty() => None,
-            None => return None,
+        let entry = winner(site.hook, |selector| selector_matches(selector, site.hook, call))?;
+        let mut effects = effects(entry.1.map_or(&[], |s| &s.actions), site.mode);
+        let mut result = Match {
+            policy: site.policy,
+            hook: site.index,
+            selector: entry.0,
+            effects: Vec::new(),
+            event: EventFate::NotReturned,
         };
-        let mut effects = effects(selector.map_or(&[], |s| &s.actions), site.mode);
-        let event = match &site.hook.ret {
-            Some(_) if !selector.is_none_or(|s| return_matches(s, site.hook, call)) => EventFate::NotReturned,
-            Some(_) if call.ret.is_none() => EventFate::NotReturned,
-            Some(_) => {
+        if site.hook.ret.is_none() {
+            result.event = self.event(site, entry.1, call);
+        } else if call.ret.is_some() {
+            let both =
+                |s: &Selector| selector_matches(s, site.hook, call) && return_matches(s, site.hook, call);
+            if let Some((index, selector)) = winner(site.hook, both) {
                 effects.extend(self::effects(selector.map_or(&[], |s| &s.return_actions), site.mode));
-                self.event(site, selector, call)
+                result.selector = index;
+                result.event = self.event(site, selector, call);
             }
-            None => self.event(site, selector, call),
-        };
-        Some(Match { policy: site.policy, hook: site.index, selector: winner, effects, event })
+        }
+        result.effects = effects;
+        Some(result)
     }
 
     fn event(&mut self, site: &Site<'_>, selector: Option<&Selector>, call: &Call) -> EventFate {
@@ -137,7 +142,7 @@ impl Evaluator {
         let args = site.hook.args.iter().map(|arg| {
             let value = call.args.get(&arg.index).unwrap_or(&Value::Unreadable);
             let bytes = match value {
-                Value::Bytes(_) => buffer(arg, value, call).unwrap_or_default(),
+                Value::Bytes(_) => buffer_bytes(arg, value, call).unwrap_or_default().1,
                 Value::Text(text) => text.clone(),
                 Value::Path(path) | Value::Fd { file: Some(path), .. } => path.text.clone(),
                 _ => integer(arg.ty, value)
@@ -166,6 +171,18 @@ fn effects(actions: &[Action], mode: Mode) -> Vec<Effect> {
         (Action::Override { error }, Mode::Monitor) => Some(Effect::WithheldOverride(*error)),
     };
     actions.iter().filter_map(effect).collect()
+}
+
+/// The first selector for which `matches` is true; a hook without selectors always has a nameless one.
+fn winner(
+    hook: &TypedHook,
+    matches: impl Fn(&Selector) -> bool,
+) -> Option<(Option<usize>, Option<&Selector>)> {
+    if hook.selectors.is_empty() {
+        return Some((None, None));
+    }
+    let found = hook.selectors.iter().enumerate().find(|(_, selector)| matches(selector))?;
+    Some((Some(found.0), Some(found.1)))
 }
 
 fn selector_matches(selector: &Selector, hook: &TypedHook, call: &Call) -> bool {

@@ -54,6 +54,11 @@ impl Memory {
         self.regions.remove(&base)
     }
 
+    /// Drops all regions of these kinds.
+    pub fn forget(&mut self, kinds: &[Kind]) {
+        self.regions.retain(|_, region| !kinds.contains(&region.kind));
+    }
+
     pub fn get(&self, base: u64) -> Option<&Region> {
         self.regions.get(&base)
     }

@@ -1,0 +1,110 @@
+//! In: an agent's [`KernelProfile`]. Out: [`Kernel`], which `resolve` and `lower` ask for functions and offsets.
+
+use crate::btf::{Btf, BtfError, Kind, TypeId};
+use api::artefact::Flavour;
+use api::profile::{KernelProfile, TracepointFormat};
+
+/// One kernel to compile for.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Types and functions.
+    pub btf: Btf,
+    profile: KernelProfile,
+}
+
+impl Kernel {
+    /// Parses the profile's BTF and drops its bytes from the profile.
+    ///
+    /// # Errors
+    /// The BTF is malformed.
+    pub fn new(mut profile: KernelProfile) -> Result<Kernel, BtfError> {
+        let btf = Btf::parse(std::mem::take(&mut profile.btf))?;
+        profile.symbols.sort_unstable();
+        Ok(Kernel { btf, profile })
+    }
+
+    /// `uname -r`.
+    pub fn release(&self) -> &str {
+        &self.profile.release
+    }
+
+    /// Whether programs of this kind load and attach.
+    pub fn has(&self, flavour: Flavour) -> bool {
+        self.profile.flavours.contains(&(flavour as i32))
+    }
+
+    /// Whether BPF LSM programs are called: with `bpf` absent from the list they load, attach and do nothing
+    /// (measured on 6.12 with `lsm=landlock,lockdown,yama`, and the default of Debian's 5.10).
+    pub fn lsm_called(&self) -> bool {
+        self.has(Flavour::Lsm) && self.profile.lsms.iter().any(|lsm| lsm == "bpf")
+    }
+
+    /// fmod_ret works on system call functions.
+    pub fn fmod_ret_syscalls(&self) -> bool {
+        self.profile.fmod_ret_syscalls && self.has(Flavour::FmodRet)
+    }
+
+    /// bpf_override_return works.
+    pub fn override_return(&self) -> bool {
+        self.profile.override_return && self.has(Flavour::Kprobe)
+    }
+
+    /// The helper get_current_task_btf exists (5.11).
+    pub fn task_btf(&self) -> bool {
+        self.btf.has_enumerator("bpf_func_id", "BPF_FUNC_get_current_task_btf")
+    }
+
+    /// Atomic fetch instructions exist (5.12).
+    pub fn atomic_fetch(&self) -> bool {
+        self.profile.atomic_fetch
+    }
+
+    /// Inode number of a namespace of process 1, by position in the profile; `None` if the kernel lacks it.
+    pub fn host_namespace(&self, position: usize) -> Option<u32> {
+        self.profile.host_namespaces.get(position).copied().filter(|inode| *inode != 0)
+    }
+
+    /// Format of a tracepoint, if the profile has it.
+    pub fn tracepoint(&self, subsystem: &str, event: &str) -> Option<&TracepointFormat> {
+        self.profile.tracepoints.iter().find(|tp| tp.subsystem == subsystem && tp.event == event)
+    }
+
+    /// Known tracepoints.
+    pub fn tracepoints(&self) -> impl Iterator<Item = &TracepointFormat> {
+        self.profile.tracepoints.iter()
+    }
+
+    /// Whether kprobes can attach here. Without a symbol list, BTF decides.
+    pub fn has_symbol(&self, name: &str) -> bool {
+        if self.profile.symbols.is_empty() {
+            return self.function(name).is_some();
+        }
+        self.profile.symbols.binary_search_by(|symbol| symbol.as_str().cmp(name)).is_ok()
+    }
+
+    /// All names that a hook could mean.
+    pub fn symbols(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        if self.profile.symbols.is_empty() {
+            return Box::new(self.btf.functions());
+        }
+        Box::new(self.profile.symbols.iter().map(String::as_str))
+    }
+
+    /// BTF function by name.
+    pub fn function(&self, name: &str) -> Option<TypeId> {
+        self.btf.find(Kind::Func, name)
+    }
+
+    /// Byte offset of a member, see [`Btf::member`].
+    pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+        let id = self.btf.find(Kind::Struct, structure)?;
+        self.btf.member(id, path).map(|member| member.offset)
+    }
+
+    /// Byte offset and size of a member.
+    pub fn field(&self, structure: &str, path: &str) -> Option<(u32, u32)> {
+        let id = self.btf.find(Kind::Struct, structure)?;
+        let member = self.btf.member(id, path)?;
+        Some((member.offset, self.btf.size(member.ty)?))
+    }
+}

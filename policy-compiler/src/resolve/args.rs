@@ -1,0 +1,408 @@
+//! In: an attach point and a hook's arguments. Out: [`ResolvedArg`]s; the calling convention and BTF decide where
+//! values are and whether the asked type can be right.
+
+use super::{Fetch, ResolvedArg};
+use crate::btf::{Kind, TypeId};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::kernel::Kernel;
+use crate::typed::{ArgType, IntType, TypedArg};
+use api::artefact::{Attach, Flavour};
+use api::profile::{TracepointField, TracepointFormat};
+
+/// What arguments a hook has, whichever flavour reaches it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Abi<'a> {
+    /// A kernel function; its prototype where BTF has it.
+    Function { func: Option<TypeId> },
+    /// A system call by name without prefix.
+    Syscall { name: &'a str },
+    /// `raw_syscalls/sys_enter` or `sys_exit`, indices as in the tracefs format.
+    RawSyscalls { exit: bool },
+    /// A tracepoint record.
+    Record { format: &'a TracepointFormat },
+    /// A raw tracepoint; its prototype starts with the probe's private pointer.
+    RawTracepoint { proto: TypeId },
+}
+
+pub(super) struct ArgResolver<'a> {
+    pub kernel: &'a Kernel,
+    pub abi: &'a Abi<'a>,
+    pub attach: &'a Attach,
+    pub at_exit: bool,
+}
+
+/// x86-64 function argument registers, as members of `struct pt_regs`.
+const FUNCTION_REGS: [&str; 6] = ["di", "si", "dx", "cx", "r8", "r9"];
+/// x86-64 system call argument registers.
+const SYSCALL_REGS: [&str; 6] = ["di", "si", "dx", "r10", "r8", "r9"];
+
+type Found = Result<ResolvedArg, Diagnostic>;
+
+impl ArgResolver<'_> {
+    fn flavour(&self) -> Flavour {
+        self.attach.flavour()
+    }
+
+    fn btf_typed(&self) -> bool {
+        matches!(
+            self.flavour(),
+            Flavour::Fentry | Flavour::Fexit | Flavour::FmodRet | Flavour::Lsm | Flavour::TpBtf
+        )
+    }
+
+    pub(super) fn all(&self, args: &[TypedArg], problems: &mut Vec<Diagnostic>) -> Option<Vec<ResolvedArg>> {
+        let mut out = Vec::new();
+        for arg in args {
+            match self.arg(arg, problems) {
+                Ok(resolved) => out.push(resolved),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        (out.len() == args.len()).then_some(out)
+    }
+
+    pub(super) fn ret(&self, arg: &TypedArg, problems: &mut Vec<Diagnostic>) -> Option<ResolvedArg> {
+        let params = match self.abi {
+            Abi::Function { func: Some(func) } => self.kernel.btf.params(*func).len(),
+            _ => 1,
+        };
+        let fetch = match self.flavour() {
+            Flavour::Kretprobe => self.kernel.offset("pt_regs", "ax").map(|at| Fetch::CtxRegs(at as u16)),
+            _ => Some(Fetch::Ctx(params as u8)),
+        };
+        let Some(fetch) = fetch else {
+            problems.push(no_member(arg, "pt_regs.ax"));
+            return None;
+        };
+        Some(ResolvedArg { ty: arg.ty, fetch, typed: false, user: false, size: None })
+    }
+
+    /// Only attach points that see every system call compare its number.
+    pub(super) fn syscall_number(
+        &self,
+        path: &str,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Result<Option<u32>, ()> {
+        let Abi::Syscall { name } = self.abi else { return Ok(None) };
+        if self.flavour() != Flavour::TpBtf {
+            return Ok(None);
+        }
+        let fallback = format!(
+            "`{name}` is seen through the tracepoint sys_enter: neither fentry nor kprobe works on this kernel"
+        );
+        problems.push(Diagnostic::warning(Code::KernelFeature, path, fallback));
+        match api::syscalls::number_x64(name) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let message = format!("the number of system call `{name}` is not known");
+                problems.push(Diagnostic::error(Code::UnknownFunction, format!("{path}.call"), message));
+                Err(())
+            }
+        }
+    }
+
+    fn arg(&self, arg: &TypedArg, problems: &mut Vec<Diagnostic>) -> Found {
+        let size = arg.size_arg.map(|index| self.word(arg, index)).transpose()?;
+        if arg.ty == ArgType::Nop {
+            return Ok(ResolvedArg {
+                ty: arg.ty,
+                fetch: Fetch::Ctx(0),
+                typed: false,
+                user: false,
+                size: None,
+            });
+        }
+        let mut resolved = match self.abi {
+            Abi::Record { format } => self.record_arg(arg, format)?,
+            Abi::RawSyscalls { exit } => self.raw_syscall_arg(arg, *exit)?,
+            _ => {
+                let fetch = self.word(arg, arg.index)?;
+                let typed = self.check_type(arg, problems)?;
+                let user = matches!(self.abi, Abi::Syscall { .. });
+                ResolvedArg { ty: arg.ty, fetch, typed, user, size: None }
+            }
+        };
+        resolved.size = resolved.size.or(size);
+        if arg.return_copy && self.at_exit {
+            // read(2)-like: as many bytes as the call returned.
+            resolved.size = self.ret(arg, problems).map(|ret| ret.fetch);
+        }
+        if arg.ty == ArgType::CharBuf && resolved.size.is_none() {
+            let problem = Diagnostic::error(
+                Code::MissingField,
+                format!("{}.sizeArgIndex", arg.path),
+                "a `char_buf` needs its length",
+            );
+            return Err(problem.with_help("set `sizeArgIndex` to the position (from 1) of the argument with the length, or `returnCopy: true`"));
+        }
+        Ok(resolved)
+    }
+
+    /// Where the register-sized value of argument `index` is.
+    fn word(&self, arg: &TypedArg, index: u32) -> Result<Fetch, Diagnostic> {
+        let limit = self.params(arg).len() as u32;
+        if index >= limit {
+            let message = format!(
+                "argument {index} does not exist: `{}` has {limit} (0 to {})",
+                self.attach.target,
+                limit.saturating_sub(1)
+            );
+            return Err(Diagnostic::error(Code::ArgumentIndex, format!("{}.index", arg.path), message));
+        }
+        let reg = |names: [&'static str; 6]| {
+            let name = names.get(index as usize).copied().unwrap_or("r9");
+            self.kernel.offset("pt_regs", name).map(|at| at as u16).ok_or_else(|| no_member(arg, "pt_regs"))
+        };
+        Ok(match (self.abi, self.flavour()) {
+            (Abi::Syscall { .. }, Flavour::Kprobe | Flavour::Kretprobe) => {
+                let via =
+                    self.kernel.offset("pt_regs", "di").ok_or_else(|| no_member(arg, "pt_regs"))? as u16;
+                Fetch::NestedRegs { via, reg: reg(SYSCALL_REGS)? }
+            }
+            (Abi::Syscall { .. }, _) => Fetch::TypedRegs(reg(SYSCALL_REGS)?),
+            (_, Flavour::Kprobe | Flavour::Kretprobe) => Fetch::CtxRegs(reg(FUNCTION_REGS)?),
+            _ => Fetch::Ctx(index as u8),
+        })
+    }
+
+    /// Parameter types; `VOID` where unknown.
+    fn params(&self, _: &TypedArg) -> Vec<TypeId> {
+        let unknown = vec![crate::btf::VOID; 6];
+        match self.abi {
+            Abi::Function { func: Some(func) } => self.kernel.btf.params(*func),
+            Abi::Function { func: None } => unknown,
+            // The inner function keeps the prototype; it may be inlined away.
+            Abi::Syscall { name } => ["__do_sys_", "__se_sys_"]
+                .iter()
+                .find_map(|prefix| self.kernel.function(&format!("{prefix}{name}")))
+                .map(|func| self.kernel.btf.params(func))
+                .filter(|params| !params.is_empty())
+                .unwrap_or(unknown),
+            Abi::RawTracepoint { proto } => self.kernel.btf.params(*proto).into_iter().skip(1).collect(),
+            Abi::RawSyscalls { .. } | Abi::Record { .. } => unknown,
+        }
+    }
+
+    /// Whether members load directly.
+    fn check_type(&self, arg: &TypedArg, problems: &mut Vec<Diagnostic>) -> Result<bool, Diagnostic> {
+        if matches!(self.abi, Abi::Syscall { .. }) {
+            return Ok(false);
+        }
+        let Some(param) =
+            self.params(arg).get(arg.index as usize).copied().filter(|ty| *ty != crate::btf::VOID)
+        else {
+            return Ok(false);
+        };
+        let btf = &self.kernel.btf;
+        let pointee = btf.pointee(param);
+        let structure = pointee.filter(|ty| matches!(btf.kind(*ty), Kind::Struct | Kind::Union));
+        let contradiction = || {
+            let message = format!(
+                "`{}` cannot be read as {}: the kernel's type is `{}`",
+                self.attach.target,
+                arg.ty.name(),
+                btf.spell(param)
+            );
+            Err(Diagnostic::error(Code::ArgumentType, format!("{}.type", arg.path), message))
+        };
+        if let Some(names) = arg.ty.structures() {
+            return match structure {
+                Some(ty) if names.contains(&btf.name(ty)) || is_typedef_of(self.kernel, names, ty) => {
+                    Ok(self.btf_typed())
+                }
+                Some(_) => contradiction(),
+                // void *, unsigned long: the author knows better than the prototype.
+                None => Ok(false),
+            };
+        }
+        match arg.ty {
+            ArgType::Int(int) if structure.is_some() && int.size() < 8 => contradiction(),
+            ArgType::String | ArgType::CharBuf if structure.is_some() || pointee.is_none() => contradiction(),
+            ArgType::Capability | ArgType::Fd if pointee.is_some() => contradiction(),
+            ArgType::Int(int) => {
+                let narrower = btf.size(param).is_some_and(|size| size < u32::from(int.size()));
+                if narrower {
+                    let message =
+                        format!("{} is wider than the kernel's type `{}`", arg.ty.name(), btf.spell(param));
+                    problems.push(Diagnostic::warning(
+                        Code::Suspicious,
+                        format!("{}.type", arg.path),
+                        message,
+                    ));
+                }
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn raw_syscall_arg(&self, arg: &TypedArg, exit: bool) -> Found {
+        let fetch = match (arg.index, exit) {
+            (4, false) => Fetch::Ctx(1),
+            (4, true) => self
+                .kernel
+                .offset("pt_regs", "orig_ax")
+                .map(|at| Fetch::TypedRegs(at as u16))
+                .ok_or_else(|| no_member(arg, "pt_regs.orig_ax"))?,
+            (5, true) => Fetch::Ctx(1),
+            (5, false) => self
+                .kernel
+                .offset("pt_regs", "di")
+                .map(|at| Fetch::TypedRegs(at as u16))
+                .ok_or_else(|| no_member(arg, "pt_regs.di"))?,
+            _ => {
+                let message = format!(
+                    "field {} of `{}` does not exist: 4 is the system call's number, 5 its {}",
+                    arg.index,
+                    self.attach.target,
+                    if exit { "return value" } else { "first argument" }
+                );
+                return Err(Diagnostic::error(Code::ArgumentIndex, format!("{}.index", arg.path), message));
+            }
+        };
+        let ty = match (arg.ty, arg.index, exit) {
+            (ArgType::Auto, 4, _) | (ArgType::Auto, 5, true) => ArgType::Int(IntType::S64),
+            (ArgType::Auto, ..) => ArgType::Int(IntType::U64),
+            (ty, ..) => ty,
+        };
+        if ty.structures().is_some() {
+            let message = format!("a system call's arguments cannot be read as {}", ty.name());
+            return Err(Diagnostic::error(Code::ArgumentType, format!("{}.type", arg.path), message));
+        }
+        Ok(ResolvedArg { ty, fetch, typed: false, user: true, size: None })
+    }
+
+    fn record_arg(&self, arg: &TypedArg, format: &TracepointFormat) -> Found {
+        let Some(field) = format.fields.get(arg.index as usize) else {
+            let message = format!(
+                "field {} does not exist: `{}` has {} fields",
+                arg.index,
+                self.attach.target,
+                format.fields.len()
+            );
+            return Err(Diagnostic::error(Code::ArgumentIndex, format!("{}.index", arg.path), message));
+        };
+        let offset = u16::try_from(field.offset).map_err(|_| {
+            Diagnostic::error(
+                Code::Limit,
+                format!("{}.index", arg.path),
+                format!("field `{}` lies beyond 64 KiB", field.name),
+            )
+        })?;
+        let plain = |ty, fetch, size| ResolvedArg { ty, fetch, typed: false, user: false, size };
+        let record = Fetch::Record { offset, size: field.size.min(8) as u8, signed: field.signed };
+        let data_loc = field.ctype.starts_with("__data_loc");
+        match arg.ty {
+            ArgType::Auto if data_loc => Ok(plain(ArgType::String, Fetch::DataLoc(offset), None)),
+            ArgType::Auto if field.array > 0 => {
+                // No length argument: the array's own size.
+                Ok(plain(
+                    ArgType::CharBuf,
+                    Fetch::RecordAddress(offset),
+                    Some(Fetch::Const(field.size as u16)),
+                ))
+            }
+            ArgType::Auto => Ok(plain(ArgType::Int(field_type(field)), record, None)),
+            ArgType::String if data_loc => Ok(plain(arg.ty, Fetch::DataLoc(offset), None)),
+            ArgType::String if field.array > 0 => Ok(plain(arg.ty, Fetch::RecordAddress(offset), None)),
+            ArgType::Int(int) if field.array > 0 => {
+                let size = int.size().min(field.size.min(8) as u8);
+                Ok(plain(arg.ty, Fetch::Record { offset, size, signed: int.signed() }, None))
+            }
+            _ if !matches!(field.size, 1 | 2 | 4 | 8) => {
+                let message = format!(
+                    "field `{}` (`{}`, {} bytes) cannot be read as {}",
+                    field.name,
+                    field.ctype,
+                    field.size,
+                    arg.ty.name()
+                );
+                Err(Diagnostic::error(Code::ArgumentType, format!("{}.type", arg.path), message))
+            }
+            _ => Ok(ResolvedArg { user: format.subsystem == "syscalls", ..plain(arg.ty, record, None) }),
+        }
+    }
+}
+
+fn field_type(field: &TracepointField) -> IntType {
+    match (field.size, field.signed) {
+        (1, true) => IntType::S8,
+        (1, false) => IntType::U8,
+        (2, true) => IntType::S16,
+        (2, false) => IntType::U16,
+        (4, true) => IntType::S32,
+        (4, false) => IntType::U32,
+        (_, true) => IntType::S64,
+        (_, false) => IntType::U64,
+    }
+}
+
+/// `kernel_cap_t` is a typedef, of an unnamed struct from 6.3 on.
+fn is_typedef_of(kernel: &Kernel, names: &[&str], ty: TypeId) -> bool {
+    names.iter().any(|name| {
+        kernel.btf.find(Kind::Typedef, name).is_some_and(|typedef| kernel.btf.strip(typedef) == ty)
+    })
+}
+
+fn no_member(arg: &TypedArg, member: &str) -> Diagnostic {
+    Diagnostic::error(Code::KernelFeature, arg.path.clone(), format!("the kernel's BTF has no `{member}`"))
+}
+
+impl ArgType {
+    /// The structures a pointer argument of this type may point to; `None` for other types.
+    pub(crate) fn structures(self) -> Option<&'static [&'static str]> {
+        Some(match self {
+            ArgType::File => &["file"],
+            ArgType::Path => &["path"],
+            ArgType::Dentry => &["dentry"],
+            ArgType::Filename => &["filename"],
+            ArgType::LinuxBinprm => &["linux_binprm"],
+            ArgType::Sock => &["sock"],
+            ArgType::Socket => &["socket"],
+            // sockaddr_unsized: 6.19 and later.
+            ArgType::Sockaddr => {
+                &["sockaddr", "sockaddr_unsized", "sockaddr_storage", "__kernel_sockaddr_storage"]
+            }
+            ArgType::Skb => &["sk_buff"],
+            ArgType::Cred => &["cred"],
+            ArgType::CapSet(_) => &["kernel_cap_t", "kernel_cap_struct"],
+            _ => return None,
+        })
+    }
+
+    /// Spelling in the policy language.
+    pub fn name(self) -> &'static str {
+        use crate::typed::CapSetField;
+        match self {
+            ArgType::Auto => "`auto`",
+            ArgType::Int(IntType::S8) => "`int8`",
+            ArgType::Int(IntType::U8) => "`uint8`",
+            ArgType::Int(IntType::S16) => "`int16`",
+            ArgType::Int(IntType::U16) => "`uint16`",
+            ArgType::Int(IntType::S32) => "`int`",
+            ArgType::Int(IntType::U32) => "`uint32`",
+            ArgType::Int(IntType::S64) => "`int64`",
+            ArgType::Int(IntType::U64) => "`uint64`",
+            ArgType::String => "`string`",
+            ArgType::CharBuf => "`char_buf`",
+            ArgType::File => "`file`",
+            ArgType::Fd => "`fd`",
+            ArgType::Path => "`path`",
+            ArgType::Dentry => "`dentry`",
+            ArgType::Filename => "`filename`",
+            ArgType::LinuxBinprm => "`linux_binprm`",
+            ArgType::Sock => "`sock`",
+            ArgType::Socket => "`socket`",
+            ArgType::Sockaddr => "`sockaddr`",
+            ArgType::Skb => "`skb`",
+            ArgType::Cred => "`cred`",
+            ArgType::Capability => "`capability`",
+            ArgType::CapSet(CapSetField::KernelCap) => "`kernel_cap_t`",
+            ArgType::CapSet(CapSetField::Inheritable) => "`cap_inheritable`",
+            ArgType::CapSet(CapSetField::Permitted) => "`cap_permitted`",
+            ArgType::CapSet(CapSetField::Effective) => "`cap_effective`",
+            ArgType::Syscall64 => "`syscall64`",
+            ArgType::Nop => "`nop`",
+        }
+    }
+}

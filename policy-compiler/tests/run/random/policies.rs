@@ -1,0 +1,121 @@
+//! In: a shape. Out: policies with hooks on it.
+
+use policy_compiler::typed::{
+    Action, ArgType, HookPoint, IntType, Mode, PolicyKey, RateLimit, RateScope, Selector, TypedArg, TypedHook,
+    TypedPolicy,
+};
+
+use super::filters::{argument_test, filter};
+use super::shapes::{Param, Shape};
+use crate::choices::Choices;
+use crate::scenario::FIRST_FIELD;
+
+/// What a generated policy may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    pub overrides: bool,
+    pub returns: bool,
+    pub enforcement: bool,
+}
+
+/// One to three policies on one hook.
+pub fn policies(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed) -> Vec<TypedPolicy> {
+    let count = 1 + choices.below(3);
+    (0..count).map(|index| policy(choices, shape, allowed, index)).collect()
+}
+
+fn policy(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize) -> TypedPolicy {
+    let namespace = choices.rarely(4).then(|| "team".to_owned());
+    let mode = if choices.rarely(4) { Mode::Monitor } else { Mode::Enforce };
+    let count = if choices.rarely(5) { 2 } else { 1 };
+    let hooks = (0..count).map(|hook| self::hook(choices, shape, allowed, hook)).collect();
+    TypedPolicy { key: PolicyKey { namespace, name: format!("policy-{index}") }, mode, hooks }
+}
+
+fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize) -> TypedHook {
+    let path = format!("spec.kprobes[{index}]");
+    let first = if matches!(shape.point, HookPoint::Tracepoint { .. }) { FIRST_FIELD } else { 0 };
+    let mut args = Vec::new();
+    for (position, param) in shape.params.iter().enumerate() {
+        if args.len() < 5 && (shape.params.len() == 1 || !choices.rarely(4)) {
+            args.push(arg(choices, *param, first + position as u32, &format!("{path}.args[{position}]")));
+        }
+    }
+    let ret = (allowed.returns && choices.rarely(4)).then(|| TypedArg {
+        path: format!("{path}.returnArg"),
+        index: 0,
+        ty: ArgType::Int(IntType::S32),
+        label: None,
+        size_arg: None,
+        return_copy: false,
+    });
+    let count = choices.below(4);
+    let selectors = (0..count)
+        .map(|s| selector(choices, &args, ret.as_ref(), allowed, format!("{path}.selectors[{s}]")))
+        .collect();
+    TypedHook {
+        path,
+        point: shape.point.clone(),
+        args,
+        ret,
+        message: None,
+        tags: Vec::new(),
+        selectors,
+        ignore_call_not_found: false,
+    }
+}
+
+fn arg(choices: &mut Choices<'_>, param: Param, index: u32, path: &str) -> TypedArg {
+    let size_arg = match param {
+        Param::Buffer { size, .. } => Some(size),
+        _ => None,
+    };
+    let ty = choices.of(&param.types());
+    TypedArg { path: path.to_owned(), index, ty, label: None, size_arg, return_copy: false }
+}
+
+fn selector(
+    choices: &mut Choices<'_>,
+    args: &[TypedArg],
+    ret: Option<&TypedArg>,
+    allowed: Allowed,
+    path: String,
+) -> Selector {
+    let count = choices.below(4);
+    let filters =
+        (0..count).map(|f| filter(choices, args, format!("{path}.matchArgs[{f}]"))).collect::<Vec<_>>();
+    let mut return_filters = Vec::new();
+    if let Some(ret) = ret.filter(|_| choices.flip())
+        && let Some(test) = argument_test(choices, ret.ty)
+    {
+        let test = policy_compiler::typed::FilterTest::Arg { arg: 0, test };
+        return_filters
+            .push(policy_compiler::typed::Filter { path: format!("{path}.matchReturnArgs[0]"), test });
+    }
+    let mut actions = choices.list(0, 3, |c| action(c, allowed));
+    if actions.is_empty() {
+        actions.push(Action::Post { rate_limit: None });
+    }
+    let overrides = actions.iter().filter(|a| matches!(a, Action::Override { .. })).count();
+    if overrides > 1 {
+        actions.retain(|a| !matches!(a, Action::Override { .. }));
+        actions.push(Action::Override { error: -13 });
+    }
+    Selector { path, label: None, filters, actions, return_filters, return_actions: Vec::new() }
+}
+
+fn action(choices: &mut Choices<'_>, allowed: Allowed) -> Action {
+    match choices.below(8) {
+        3 => Action::NoPost,
+        4 if allowed.enforcement => Action::Signal { signal: 9, sigkill: true },
+        5 if allowed.enforcement => Action::Signal { signal: choices.of(&[10, 64, 9]), sigkill: false },
+        6 if allowed.overrides => Action::Override { error: choices.of(&[-1, -13, -4095]) },
+        7 => Action::Post {
+            rate_limit: Some(RateLimit {
+                interval_ms: 5_000,
+                scope: choices.of(&[RateScope::Thread, RateScope::Process, RateScope::Global]),
+            }),
+        },
+        _ => Action::Post { rate_limit: None },
+    }
+}
