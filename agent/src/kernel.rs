@@ -25,11 +25,11 @@ pub use spec::{AttachError, AttachPoint, AttachStep, MapShape, MapType, ProgramM
 /// What the agent asks of a kernel.
 pub trait Kernel {
     /// A map; dropping it gives it up.
-    type Map;
+    type Map: std::fmt::Debug;
     /// A loaded program; dropping it gives it up.
-    type Program;
+    type Program: std::fmt::Debug;
     /// A program attached to its hook; dropping it detaches without telling of errors.
-    type Link;
+    type Link: std::fmt::Debug;
 
     /// Creates a map.
     fn map_create(&self, shape: &MapShape) -> Result<Self::Map, Errno>;
@@ -37,6 +37,8 @@ pub trait Kernel {
     fn map_number(&self, map: &Self::Map) -> i32;
     /// Sets one entry. Per-CPU maps take one 8-byte-aligned value per possible CPU.
     fn map_update(&self, map: &Self::Map, key: &[u8], value: &[u8]) -> Result<(), Errno>;
+    /// Sets one entry to zeros, for all CPUs.
+    fn map_zero(&self, map: &Self::Map, key: &[u8]) -> Result<(), Errno>;
     /// Sets many entries, as fast as the kernel can. Not atomic: on error some may be set.
     fn map_fill(&self, map: &Self::Map, entries: &[(&[u8], &[u8])]) -> Result<(), Errno> {
         entries.iter().try_for_each(|(key, value)| self.map_update(map, key, value))

@@ -4,4 +4,5 @@ pub mod base;
 pub mod decode;
 pub mod kernel;
 pub mod probe;
+pub mod loader;
 pub mod process;

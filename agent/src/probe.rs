@@ -146,7 +146,11 @@ pub fn probe(
     let path = btf_path(&places.sys);
     let names = btf::Names::read(&types).map_err(|problem| ProbeError::BadBtf { path, problem })?;
     let abilities = trial::abilities(kernel, &names, places);
-    let lsms = note(host::lsms(&places.sys), &mut notes);
+    let mut lsms = note(host::lsms(&places.sys), &mut notes);
+    if abilities.flavours.contains(&Flavour::Lsm) && lsms.is_empty() {
+        // The list is hidden, but this much was seen.
+        lsms.push("bpf".to_owned());
+    }
     if abilities.lsm_attaches && !abilities.flavours.contains(&Flavour::Lsm) {
         notes.push(ProbeNote::LsmNeverCalled(lsms.clone()));
     }

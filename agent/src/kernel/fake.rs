@@ -1,6 +1,6 @@
 //! In: calls of [`Kernel`] in tests. Out: objects in memory, a journal of what happened, failures on demand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::artefact::Flavour;
@@ -61,6 +61,7 @@ struct State {
     unattachable: BTreeSet<Flavour>,
     rejected_insns: Vec<[u8; INSN_SIZE]>,
     lsm_is_never_called: bool,
+    answers: VecDeque<u32>,
     journal: Vec<Happening>,
 }
 
@@ -108,6 +109,11 @@ impl FakeKernel {
         self.state().failures.push((call, nth, errno));
     }
 
+    /// Whether a failure that was asked for has not come to pass yet.
+    pub fn has_pending_failure(&self) -> bool {
+        !self.state().failures.is_empty()
+    }
+
     /// Makes every load of this flavour fail with EPERM.
     pub fn refuse_to_load(&self, flavour: Flavour) {
         self.state().unloadable.insert(flavour);
@@ -126,6 +132,11 @@ impl FakeKernel {
     /// LSM programs attach but are never called, as on a kernel whose `lsm=` lacks `bpf`.
     pub fn never_call_lsm(&self) {
         self.state().lsm_is_never_called = true;
+    }
+
+    /// What the next test runs return; further ones return 1.
+    pub fn answer_test_runs(&self, answers: impl IntoIterator<Item = u32>) {
+        self.state().answers.extend(answers);
     }
 
     /// Objects that are alive.
@@ -263,6 +274,11 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn map_zero(&self, map: &FakeObject, key: &[u8]) -> Result<(), Errno> {
+        let size = self.state().maps.get(&map.number).ok_or(Errno(libc::EBADF))?.shape.value_size;
+        self.map_update(map, key, &vec![0; size as usize])
+    }
+
     fn map_lookup(&self, map: &FakeObject, key: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
         let mut state = self.state();
         state.may_fail(Call::MapLookup)?;
@@ -314,7 +330,7 @@ impl Kernel for FakeKernel {
         let mut state = self.state();
         state.may_fail(Call::TestRun)?;
         state.journal.push(Happening::Ran(program.number, args.to_vec()));
-        Ok(0)
+        Ok(state.answers.pop_front().unwrap_or(1))
     }
 
     fn attach(&self, program: &FakeObject, point: &AttachPoint<'_>) -> Result<FakeObject, AttachError> {

@@ -163,6 +163,10 @@ impl Kernel for Linux {
         unsafe { attr.call(Command::MapUpdate) }.map(|_| ())
     }
 
+    fn map_zero(&self, map: &LinuxMap, key: &[u8]) -> Result<(), Errno> {
+        self.map_update(map, key, &vec![0; map.copied_size])
+    }
+
     fn map_fill(&self, map: &LinuxMap, entries: &[(&[u8], &[u8])]) -> Result<(), Errno> {
         let (Some((key, value)), Ok(count)) = (entries.first(), u32::try_from(entries.len())) else {
             return Ok(());

@@ -1,0 +1,51 @@
+//! In: an artefact's attach point. Out: the key by which the loader knows a hook.
+
+use api::artefact::{Artefact, Flavour};
+
+/// A place in the kernel that has one program at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HookKey {
+    /// Mechanism.
+    pub flavour: Flavour,
+    /// Symbol, `subsystem/event`, tracepoint name or LSM hook.
+    pub target: String,
+}
+
+impl HookKey {
+    /// Of an artefact. An unknown mechanism is [`Flavour::Unspecified`], which no kernel loads.
+    pub fn of(artefact: &Artefact) -> HookKey {
+        let flavour = Flavour::try_from(artefact.attach.flavour).unwrap_or(Flavour::Unspecified);
+        HookKey { flavour, target: artefact.attach.target.clone() }
+    }
+
+    /// Whether of two programs on this hook the one attached last runs first: trampolines
+    /// (kernel/bpf/trampoline.c, `hlist_add_head`) and kprobes (kernel/kprobes.c, `list_add_rcu`). Tracepoints append.
+    pub fn newest_runs_first(&self) -> bool {
+        match self.flavour {
+            Flavour::Fentry | Flavour::Fexit | Flavour::FmodRet | Flavour::Lsm | Flavour::Kprobe => true,
+            Flavour::Unspecified
+            | Flavour::Kretprobe
+            | Flavour::TpBtf
+            | Flavour::RawTp
+            | Flavour::Tracepoint => false,
+        }
+    }
+}
+
+impl std::fmt::Display for HookKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let flavour = match self.flavour {
+            Flavour::Unspecified => "unknown",
+            Flavour::Fentry => "fentry",
+            Flavour::Fexit => "fexit",
+            Flavour::FmodRet => "fmod_ret",
+            Flavour::Lsm => "lsm",
+            Flavour::Kprobe => "kprobe",
+            Flavour::Kretprobe => "kretprobe",
+            Flavour::TpBtf => "tp_btf",
+            Flavour::RawTp => "raw_tp",
+            Flavour::Tracepoint => "tracepoint",
+        };
+        write!(f, "{flavour}:{}", self.target)
+    }
+}

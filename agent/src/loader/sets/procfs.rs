@@ -1,0 +1,109 @@
+//! In: /proc. Out: the processes that run, with what process sets are evaluated on.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A process that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Thread group.
+    pub tgid: u32,
+    /// Thread group of the parent; 0 if it has none.
+    pub parent: u32,
+    /// Its executable as it sees it itself; `None` for kernel threads.
+    pub exe: Option<Vec<u8>>,
+}
+
+/// Whoever knows the processes that run.
+pub trait RunningProcesses {
+    /// All that run now. Those that come and go meanwhile may be there or not.
+    fn running(&self) -> io::Result<Vec<Running>>;
+}
+
+/// A mounted proc file system.
+#[derive(Debug, Clone)]
+pub struct ProcFs {
+    root: PathBuf,
+}
+
+impl ProcFs {
+    /// Mounted here: `/proc`, or the host's where a container sees it.
+    pub fn at(root: impl Into<PathBuf>) -> ProcFs {
+        ProcFs { root: root.into() }
+    }
+}
+
+impl RunningProcesses for ProcFs {
+    fn running(&self) -> io::Result<Vec<Running>> {
+        let mut processes = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let tgid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            // A process that is gone by now needs no bits.
+            processes.extend(tgid.and_then(|tgid| read(&entry.path(), tgid)));
+        }
+        Ok(processes)
+    }
+}
+
+fn read(directory: &Path, tgid: u32) -> Option<Running> {
+    let stat = fs::read(directory.join("stat")).ok()?;
+    Some(Running { tgid, parent: parent(&stat)?, exe: executable(directory) })
+}
+
+/// Fourth field. The second is the command in parentheses, which may hold anything, also parentheses and blanks.
+fn parent(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The link's text, below the root directory of the process. ` (deleted)` at its end is kept, as such a file is no
+/// longer the one at that path.
+fn executable(directory: &Path) -> Option<Vec<u8>> {
+    let path = fs::read_link(directory.join("exe")).ok()?;
+    let path = path.as_os_str().as_bytes();
+    let root = fs::read_link(directory.join("root")).unwrap_or_default();
+    Some(below(path, root.as_os_str().as_bytes()).to_vec())
+}
+
+/// `path` as seen from the root directory `root`, if it lies in it.
+fn below<'a>(path: &'a [u8], root: &[u8]) -> &'a [u8] {
+    match path.strip_prefix(root) {
+        Some(rest) if rest.starts_with(b"/") => rest,
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_found_behind_any_command() {
+        assert_eq!(parent(b"12 (cat) S 7 12 12 0"), Some(7));
+        assert_eq!(parent(b"12 (a) b) R 1 (c) S 7 12"), Some(7));
+        assert_eq!(parent(b"12 (cat"), None);
+        assert_eq!(parent(b"12 (cat) S"), None);
+    }
+
+    #[test]
+    fn a_path_is_taken_below_the_root_of_its_process() {
+        assert_eq!(below(b"/srv/jail/bin/sh", b"/srv/jail"), b"/bin/sh");
+        assert_eq!(below(b"/srv/jailed/bin/sh", b"/srv/jail"), b"/srv/jailed/bin/sh");
+        assert_eq!(below(b"/bin/sh", b"/"), b"/bin/sh");
+        assert_eq!(below(b"/bin/sh", b""), b"/bin/sh");
+    }
+
+    #[test]
+    fn this_process_runs() {
+        let processes = ProcFs::at("/proc").running().unwrap();
+        let this = processes.iter().find(|process| process.tgid == std::process::id()).unwrap();
+        assert_eq!(this.parent, std::os::unix::process::parent_id());
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(this.exe.as_deref(), Some(exe.as_os_str().as_bytes()));
+        assert!(ProcFs::at("/nowhere").running().is_err());
+    }
+}

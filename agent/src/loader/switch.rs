@@ -1,0 +1,151 @@
+//! In: programs that are attached but not active. Out: they are active, and what they replace is gone.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use api::artefact::{ACTIVE_ALL, Artefact, SharedMap};
+
+use super::hook::HookKey;
+use super::report::{ApplyReport, FailureReason, HookReport, Leftover, Outcome};
+use super::sets::RunningProcesses;
+use super::stage::Attached;
+use super::{Loader, distinct, entry};
+use crate::kernel::{Errno, Kernel};
+
+/// An artefact and its program.
+pub(super) type Staged<'a, K> = (&'a Artefact, Attached<K>);
+
+impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
+    /// Makes the process sets of all staged programs true: at once if that works, else one by one, so that one that
+    /// does not fit harms no other. Gives those whose sets are true.
+    pub(super) fn settle<'a>(
+        &mut self,
+        staged: Vec<Staged<'a, K>>,
+        report: &mut ApplyReport,
+    ) -> Vec<Staged<'a, K>> {
+        if self.shared.sets.settle(&self.shared.kernel, |_| true).is_ok() {
+            return staged;
+        }
+        let mut settled = Vec::new();
+        for (artefact, new) in staged {
+            match self.shared.sets.settle(&self.shared.kernel, |set| artefact.process_sets.contains(set)) {
+                Ok(()) => settled.push((artefact, new)),
+                Err(error) => self.abandon(artefact, new, FailureReason::Sets(error), report),
+            }
+        }
+        settled
+    }
+
+    /// Switches all staged programs on and all hooks that are no longer `desired` off, then detaches what is left.
+    pub(super) fn switch_over(
+        &mut self,
+        staged: Vec<Staged<'_, K>>,
+        desired: &BTreeSet<HookKey>,
+        now: Instant,
+        report: &mut ApplyReport,
+    ) {
+        let mut replaced = Vec::new();
+        for (artefact, new) in staged {
+            let hook = HookKey::of(artefact);
+            if let Err(errno) = self.switch_on(&hook, &new) {
+                self.abandon(artefact, new, FailureReason::Switch(errno), report);
+                continue;
+            }
+            let digest = new.digest;
+            let old = self.hooks.insert(hook.clone(), new);
+            let outcome = if old.is_some() { Outcome::Replaced } else { Outcome::Installed };
+            report.hooks.push(entry(hook.clone(), artefact, digest, outcome));
+            replaced.extend(old.map(|old| (hook, old)));
+        }
+        let removed: Vec<HookKey> =
+            self.hooks.keys().filter(|hook| !desired.contains(*hook)).cloned().collect();
+        let removed: Vec<(HookKey, Attached<K>)> =
+            removed.into_iter().filter_map(|hook| self.hooks.remove_entry(&hook)).collect();
+        for (hook, old) in &removed {
+            if let Err(errno) = self.store(old.held.slot, 0) {
+                report.leftovers.push(Leftover::SwitchOff { hook: hook.clone(), errno });
+            }
+        }
+        for (hook, old) in replaced {
+            self.let_go(&hook, old, false, now, report);
+        }
+        for (hook, old) in removed {
+            let policies = distinct(old.held.policies.iter().cloned());
+            self.let_go(&hook, old, true, now, report);
+            report.hooks.push(HookReport { hook, digest: None, policies, outcome: Outcome::Removed });
+        }
+    }
+
+    /// One store. Where the new program runs before the old one, a call that is between the two at that instant would be
+    /// seen by neither; so both run for a moment, if both know how to.
+    fn switch_on(&mut self, hook: &HookKey, new: &Attached<K>) -> Result<(), Errno> {
+        let old = self.hooks.get(hook);
+        let overlap = hook.newest_runs_first() && new.overlaps && old.is_some_and(|old| old.overlaps);
+        if !overlap {
+            return self.store(new.held.slot, new.id.0);
+        }
+        let old = old.map_or(0, |old| old.id.0);
+        self.store(new.held.slot, ACTIVE_ALL)?;
+        self.store(new.held.slot, new.id.0).inspect_err(|_| {
+            // The old one stays, so the word must name it: the caller detaches the new one.
+            let _ = self.store(new.held.slot, old);
+        })
+    }
+
+    fn store(&self, slot: u32, program: u32) -> Result<(), Errno> {
+        let active = self.shared.maps.existing(SharedMap::Active).ok_or(Errno::ENOENT)?;
+        self.shared.kernel.map_update(active, &slot.to_ne_bytes(), &program.to_ne_bytes())
+    }
+
+    /// Takes a program that was never active away again.
+    fn abandon(
+        &mut self,
+        artefact: &Artefact,
+        new: Attached<K>,
+        reason: FailureReason,
+        report: &mut ApplyReport,
+    ) {
+        let hook = HookKey::of(artefact);
+        report.hooks.push(self.failed(hook.clone(), artefact, new.digest, reason));
+        let is_alone = !self.hooks.contains_key(&hook);
+        self.schemas.forget(new.id.0);
+        self.take_out(&hook, new, is_alone, report);
+    }
+
+    /// Takes a program that has been active away.
+    fn let_go(
+        &mut self,
+        hook: &HookKey,
+        old: Attached<K>,
+        with_slot: bool,
+        now: Instant,
+        report: &mut ApplyReport,
+    ) {
+        let program = old.id.0;
+        self.take_out(hook, old, with_slot, report);
+        self.schemas.retire(program, now);
+    }
+
+    fn take_out(&mut self, hook: &HookKey, attached: Attached<K>, with_slot: bool, report: &mut ApplyReport) {
+        let Attached { held, link, program, maps, .. } = attached;
+        if let Err(errno) = self.shared.kernel.detach(link) {
+            report.leftovers.push(Leftover::Detach { hook: hook.clone(), errno });
+        }
+        drop((program, maps));
+        self.shared.give_back(held, with_slot);
+    }
+
+    /// Takes everything out of the kernel, and says what resisted.
+    pub fn close(mut self) -> Vec<Leftover> {
+        self.apply(&[]).leftovers
+    }
+}
+
+impl<K: Kernel, P: RunningProcesses> Drop for Loader<K, P> {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `close`, after which there is nothing left to do.
+        if !self.hooks.is_empty() {
+            self.apply(&[]);
+        }
+    }
+}
