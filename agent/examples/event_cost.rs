@@ -28,8 +28,8 @@ fn hook() -> Result<Arc<Hook>, api::event::HookError> {
         policy_name: "file-monitoring-filtered".into(),
         event: EventKind::Kprobe as i32,
         name: "security_file_permission".into(),
-        args: [ArgField::File, ArgField::Int, ArgField::Int]
-            .map(|field| ArgSchema { field: field as i32, label: String::new() })
+        args: [(ArgField::Int, 1), (ArgField::Int, 2), (ArgField::File, 0)]
+            .map(|(field, position)| ArgSchema { field: field as i32, label: String::new(), position })
             .into(),
         has_return: true,
         ..HookSchema::default()
@@ -46,9 +46,9 @@ fn argument(record: &mut Vec<u8>, kind: ArgKind, payload: &[u8]) {
 
 fn record() -> Vec<u8> {
     let mut args = Vec::new();
-    argument(&mut args, ArgKind::Path, &[bytes_of(&[0o100644u32, 0]), b"/etc/shadow"].concat());
     argument(&mut args, ArgKind::Int, bytes_of(&4u64));
     argument(&mut args, ArgKind::Int, bytes_of(&0u64));
+    argument(&mut args, ArgKind::Path, &[bytes_of(&[0o100644u32, 0]), b"/etc/shadow"].concat());
     let head = HookRecord {
         header: RecordHeader {
             kind: 5,
@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut processes: HashMap<(u32, u64), Arc<Process>> = HashMap::new();
     processes.insert((731, 5), Arc::new(Process::new(info(731))));
     let node: Arc<str> = "peer".into();
-    let filter = Filter::parse(&[], &[hook.policy_name.clone()], &[])?;
+    let filter = Filter::parse(&[], std::slice::from_ref(&hook.policy_name), &[])?;
     let mut line = String::new();
     let mut sink = std::io::sink();
     let mut bytes = 0;

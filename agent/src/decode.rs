@@ -53,28 +53,15 @@ pub fn decode_hook<'a>(
     let (head, payload) = split(record)?;
     let hook = hook_of(head.program, head.hook)
         .ok_or(DecodeError::UnknownHook { program: head.program, hook: head.hook })?;
-    let expected = hook.args.len() + usize::from(hook.ret.is_some());
-    if usize::try_from(head.nargs) != Ok(expected) {
+    if usize::try_from(head.nargs) != Ok(hook.args.len()) {
         return Err(DecodeError::ArgumentCount {
             policy: hook.policy_name.clone(),
             found: head.nargs,
-            expected,
+            expected: hook.args.len(),
         });
     }
-    let mut left = payload;
-    let mut args = Vec::with_capacity(hook.args.len());
-    for (at, schema) in hook.args.iter().enumerate() {
-        let (arg, bytes) = next_argument(&mut left, at)?;
-        args.extend(argument::decode(schema, at, arg, bytes)?);
-    }
-    let ret = match &hook.ret {
-        None => None,
-        Some(schema) => {
-            let at = hook.args.len();
-            let (arg, bytes) = next_argument(&mut left, at)?;
-            argument::decode(schema, at, arg, bytes)?
-        }
-    };
+    let mut values = values(hook, payload)?;
+    let ret = if hook.has_return { values.pop().flatten() } else { None };
     Ok(DecodedHook {
         hook: Arc::clone(hook),
         time: head.header.time,
@@ -82,7 +69,7 @@ pub fn decode_hook<'a>(
         tid: head.tid,
         process_start: (head.process_start != 0).then_some(head.process_start),
         selector: (head.selector != NO_SELECTOR).then_some(head.selector),
-        args,
+        args: values.into_iter().flatten().collect(),
         ret,
         action: Action::from_number(head.action),
         return_action: match u32::from(head.header.flags) {
@@ -90,6 +77,20 @@ pub fn decode_hook<'a>(
             number => Action::from_number(number),
         },
     })
+}
+
+/// The values by their positions in the event; `None` for placeholders.
+fn values(hook: &Hook, payload: &[u8]) -> Result<Vec<Option<Argument>>, DecodeError> {
+    let mut values = vec![None; hook.args.len()];
+    let mut left = payload;
+    for (at, schema) in hook.args.iter().enumerate() {
+        let (arg, bytes) = next_argument(&mut left, at)?;
+        // Positions of a hook are places of its values.
+        if let Some(value) = values.get_mut(schema.position) {
+            *value = argument::decode(schema, at, arg, bytes)?;
+        }
+    }
+    Ok(values)
 }
 
 /// The record's head, and the bytes of its arguments: those within the length that it says.

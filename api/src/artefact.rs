@@ -257,10 +257,10 @@ pub struct HookSchema {
     /// `tags`.
     #[prost(string, repeated, tag = "7")]
     pub tags: Vec<String>,
-    /// Arguments in record order.
+    /// Values in record order: arguments, and the return value if there is one.
     #[prost(message, repeated, tag = "8")]
     pub args: Vec<ArgSchema>,
-    /// Whether the last argument of the record is the return value.
+    /// Whether the value with the highest position is the return value.
     #[prost(bool, tag = "9")]
     pub has_return: bool,
     /// Labels of the hook's selectors, empty where none.

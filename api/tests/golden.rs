@@ -6,7 +6,7 @@ mod reader;
 
 use std::sync::Arc;
 
-use api::artefact::{ArgField, ArgSchema, EventKind, HookSchema};
+use api::artefact::{EventKind, HookSchema};
 use api::event::{
     Action, Argument, Body, Capabilities, Container, Credentials, Event, ExecId, FilePath, Hook, HookEvent,
     Image, Namespace, Packet, Pod, Process, ProcessExit, ProcessFlags, ProcessInfo, Socket, Subject,
@@ -190,19 +190,6 @@ fn credentials_and_capabilities_use_the_protocols_names() {
 fn labels_follow_their_values() {
     let event = kprobe(vec![Argument { value: Value::Int(1), label: Some("fd".into()) }]);
     assert!(line(&event).contains(r#""args":[{"int_arg":1,"label":"fd"}]"#));
-}
-
-#[test]
-fn tracepoints_have_no_labels() {
-    let schema = HookSchema {
-        event: EventKind::Tracepoint as i32,
-        name: "sched/sched_switch".into(),
-        args: vec![ArgSchema { field: ArgField::Int as i32, label: "x".into() }],
-        ..HookSchema::default()
-    };
-    let hook = Hook::from_schema(&schema).unwrap();
-    assert_eq!((hook.subsystem.as_str(), hook.name.as_str()), ("sched", "sched_switch"));
-    assert_eq!(hook.args[0].label, None);
 }
 
 #[test]

@@ -13,19 +13,26 @@ use proptest::prelude::*;
 use super::{DecodeError, DecodeErrors, DecodedHook, Reason, decode_hook};
 
 fn hook(fields: &[ArgField], has_return: bool) -> Arc<Hook> {
-    let schema = HookSchema {
+    Arc::new(Hook::from_schema(&schema(fields, has_return)).unwrap())
+}
+
+fn schema(fields: &[ArgField], has_return: bool) -> HookSchema {
+    HookSchema {
         policy_name: "p".into(),
         event: EventKind::Kprobe as i32,
         name: "f".into(),
         args: fields
             .iter()
             .enumerate()
-            .map(|(at, field)| ArgSchema { field: *field as i32, label: format!("l{at}") })
+            .map(|(at, field)| ArgSchema {
+                field: *field as i32,
+                label: format!("l{at}"),
+                position: at as u32,
+            })
             .collect(),
         has_return,
         ..HookSchema::default()
-    };
-    Arc::new(Hook::from_schema(&schema).unwrap())
+    }
 }
 
 fn arg(kind: ArgKind, flags: u16, payload: &[u8]) -> Vec<u8> {
@@ -106,6 +113,20 @@ fn arguments_have_labels_and_the_last_may_be_the_return_value() {
     let argument = |value, label: &str| Argument { value, label: Some(label.into()) };
     assert_eq!(decoded.args, [argument(Value::Int(-1), "l0"), argument(Value::String("abc".into()), "l2")]);
     assert_eq!(decoded.ret, Some(argument(Value::Int(-13), "l3")));
+}
+
+#[test]
+fn values_are_put_where_the_event_has_them() {
+    // Texts come last in the record; the return value is the one with the highest position.
+    let mut schema = schema(&[ArgField::Int, ArgField::Int, ArgField::String], true);
+    for (arg, position) in schema.args.iter_mut().zip([1, 2, 0]) {
+        arg.position = position;
+    }
+    let hook = Arc::new(Hook::from_schema(&schema).unwrap());
+    let decoded = decode(&hook, &record(head(3), &[int(4), int(-1), arg(ArgKind::Text, 0, b"abc")])).unwrap();
+    let values: Vec<_> = decoded.args.into_iter().map(|arg| arg.value).collect();
+    assert_eq!(values, [Value::String("abc".into()), Value::Int(4)]);
+    assert_eq!(decoded.ret.map(|ret| ret.value), Some(Value::Int(-1)));
 }
 
 #[test]
@@ -262,6 +283,9 @@ fn what_could_not_be_read_is_shown_as_such() {
         let value = value_of(field, arg(ArgKind::None, ARG_ERROR, &[]));
         assert_eq!(value, Value::Error("Bad address".into()));
     }
+    // Values of fixed size keep their place.
+    let value = value_of(ArgField::Sock, arg(ArgKind::Sock, ARG_ERROR, &[0; 64]));
+    assert_eq!(value, Value::Error("Bad address".into()));
 }
 
 #[test]

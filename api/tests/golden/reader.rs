@@ -124,7 +124,7 @@ fn hook_event(json: &Json, kind: EventKind) -> HookEvent {
         message: fields.text("message"),
         tags: fields.list("tags").into_iter().map(|tag| tag.as_str().unwrap().to_owned()).collect(),
         args: vec![],
-        ret: None,
+        has_return: false,
     };
     let event = HookEvent {
         process: subject(&mut fields),
