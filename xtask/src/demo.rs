@@ -30,10 +30,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     eprintln!("demo 2/3: getting the {} kernel …", args.kernel.series());
     let image = args.kernel.image()?;
     eprintln!("demo 3/3: booting it in QEMU, without touching this host (about 5 s) …");
-    let mut rootfs = Rootfs::with_busybox()?;
+    let mut rootfs = Rootfs::with_bash()?;
     rootfs.add(&build::ferra(), "/usr/bin/ferra")?;
     rootfs.add(&examples, "/root/examples")?;
-    rootfs.set_command(&[format!("exec $(command -v bash || echo sh) examples/{SCRIPT} 2>&1")])?;
+    rootfs.set_command(&[format!("exec bash examples/{SCRIPT} 2>&1")])?;
     let machine = Machine {
         image,
         cpus: 1,

@@ -5,6 +5,7 @@ mod build;
 mod crds;
 mod demo;
 mod deps;
+mod e2e;
 mod fixtures;
 mod vm;
 mod workspace;
@@ -29,6 +30,8 @@ enum Task {
     Fixtures(fixtures::Args),
     /// Show who imports what; with --check compare it with xtask/deps.golden, and check licences and sources
     Deps(deps::Args),
+    /// The cases in e2e/cases, on real kernels in VMs
+    E2e(e2e::Args),
     /// The walk-through: ferra with the example policies in a disposable VM, printed live
     Demo(demo::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Crds(args) => crds::run(&args),
         Task::Fixtures(args) => fixtures::run(&args),
         Task::Deps(args) => deps::run(&args),
+        Task::E2e(args) => e2e::run(&args),
         Task::Demo(args) => demo::run(&args),
     };
     done.unwrap_or_else(|error| {

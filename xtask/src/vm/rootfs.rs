@@ -95,6 +95,14 @@ impl Rootfs {
         Ok(rootfs)
     }
 
+    /// The same, with bash for sure.
+    pub fn with_bash() -> Result<Self> {
+        if !Path::new(BASH).is_file() {
+            bail!("{BASH} is missing: apt-get install bash-static (or: make setup)");
+        }
+        Self::with_busybox()
+    }
+
     /// `HOST[:GUEST]` of the command line. GUEST is absolute; one that ends with a slash is a folder to put it in.
     pub fn add_argument(&mut self, argument: &str) -> Result<()> {
         let (host, guest) = match argument.rsplit_once(":/") {

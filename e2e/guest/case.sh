@@ -1,0 +1,6 @@
+# Input: one case file. Output: its exit status; on failure the line that failed, and what ferra said.
+set -Eeuo pipefail
+. "$E2E/guest/lib.sh"
+trap 'echo "FAILED at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
+trap 'status=$?; end_of_case $status; exit $status' EXIT
+. "$1"

@@ -1,0 +1,125 @@
+//! Input: cases and kernels.
+//! Output: as few boots as possible, each run to the end of all its cases, whatever happens to the VM.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::case::{Boot, Case};
+use super::report::{Follower, Report};
+use crate::vm::{Ending, Kernel, Machine, Rootfs};
+use crate::{build, workspace};
+
+/// For booting, beside the cases' own limits.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const MEMORY_MIB: u32 = 768;
+
+/// What is put into the guest.
+pub struct Programs {
+    ferra: PathBuf,
+    probe: PathBuf,
+}
+
+impl Programs {
+    /// Builds them, or takes what was built last.
+    pub fn build(fresh: bool) -> Result<Self> {
+        if fresh {
+            eprintln!("e2e: building ferra and probe …");
+            build::build("cli", None, false)?;
+            build::build("e2e", None, false)?;
+        }
+        let programs = Programs { ferra: build::ferra(), probe: build::ferra().with_file_name("probe") };
+        for program in [&programs.ferra, &programs.probe] {
+            program.metadata().with_context(|| format!("{} (leave out --no-build)", program.display()))?;
+        }
+        Ok(programs)
+    }
+}
+
+/// Cases that share a kernel and how it is booted.
+pub struct Batch {
+    kernel: Kernel,
+    boot: Boot,
+    cases: Vec<Case>,
+}
+
+/// The batches, those with most cases first, so that the last one to end is a short one.
+pub fn batches(cases: &[Case], kernels: &[Kernel]) -> Vec<Batch> {
+    let mut groups: BTreeMap<(Kernel, Boot), Vec<Case>> = BTreeMap::new();
+    for kernel in kernels {
+        for case in cases.iter().filter(|case| case.kernels.contains(kernel)) {
+            groups.entry((*kernel, case.boot.clone())).or_default().push(case.clone());
+        }
+    }
+    let mut batches: Vec<Batch> =
+        groups.into_iter().map(|((kernel, boot), cases)| Batch { kernel, boot, cases }).collect();
+    batches.sort_by_key(|batch| std::cmp::Reverse(batch.cases.len()));
+    batches
+}
+
+/// How many results there will be.
+pub fn count(batches: &Mutex<VecDeque<Batch>>) -> usize {
+    batches.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|batch| batch.cases.len()).sum()
+}
+
+impl Batch {
+    /// Runs all cases. When the VM ends during a case, that one has failed, and the others get a new VM.
+    pub fn run(self, programs: &Programs, report: &Report) -> Result<()> {
+        let mut left = self.cases.clone();
+        while !left.is_empty() {
+            let mut follower = Follower::new(report, self.kernel);
+            let trouble = self.boot(&left, programs, &mut follower)?;
+            let cut_short = trouble.as_ref().is_some_and(|trouble| follower.vm_ended(trouble));
+            left.retain(|case| !follower.done.contains(&case.name));
+            let Some(trouble) = trouble.filter(|_| !cut_short) else { continue };
+            if left.is_empty() {
+                follower.not_run("(the kernel, after all cases)", &trouble);
+            }
+            // Not the fault of one case: it would happen again.
+            left.drain(..).for_each(|case| follower.not_run(&case.name, &trouble));
+        }
+        Ok(())
+    }
+
+    /// One VM. Gives what was wrong with it, if anything.
+    fn boot(
+        &self,
+        cases: &[Case],
+        programs: &Programs,
+        follower: &mut Follower<'_>,
+    ) -> Result<Option<String>> {
+        let mut rootfs = Rootfs::with_bash()?;
+        rootfs.add(&programs.ferra, "/usr/bin/ferra")?;
+        rootfs.add(&programs.probe, "/usr/bin/probe")?;
+        for folder in ["e2e/guest", "e2e/cases", "e2e/data", "examples"] {
+            let host = workspace::root().join(folder);
+            if host.is_dir() {
+                rootfs.add(&host, &format!("/root/{folder}"))?;
+            }
+        }
+        let files = cases.iter().map(|case| format!("/root/e2e/cases/{}.sh", case.name));
+        let words = ["/usr/bin/bash", "/root/e2e/guest/run.sh"].map(str::to_owned);
+        rootfs.set_command(&words.into_iter().chain(files).collect::<Vec<_>>())?;
+        let machine = Machine {
+            image: self.kernel.image()?,
+            cpus: self.boot.cpus,
+            memory_mib: MEMORY_MIB,
+            icount: false,
+            append: self.boot.append.clone(),
+            log: false,
+            timeout: BOOT_LIMIT + cases.iter().map(|case| case.limit).sum(),
+        };
+        let mut stderr = Vec::new();
+        let outcome = machine.run(&rootfs, follower, &mut stderr)?;
+        let complete = outcome.ending == Ending::Exited(0) && follower.done.len() == cases.len();
+        let mut trouble = String::from_utf8_lossy(&stderr).into_owned();
+        trouble.push_str(&outcome.trouble().unwrap_or_default());
+        if !complete && trouble.is_empty() {
+            trouble = format!("the guest's runner ended early: {:?}", outcome.ending);
+        }
+        Ok((!trouble.is_empty()).then_some(trouble))
+    }
+}
