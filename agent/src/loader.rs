@@ -6,6 +6,7 @@
 //! * nothing half-loaded stays: what was made for a failed artefact is released;
 //! * records of a replaced program can be decoded for a while ([`Schemas`]).
 
+mod from_base;
 mod hook;
 mod indices;
 mod memory;
@@ -30,6 +31,7 @@ use self::shared::{COUNTERS_SIZE, HOOKS, SharedMaps};
 use self::stage::{Attached, Shared};
 use crate::kernel::{Errno, Kernel, Linux};
 
+pub use self::from_base::FromBaseError;
 pub use self::hook::HookKey;
 pub use self::memory::{HookMemory, MemoryReport};
 pub use self::policies::{POLICIES as POLICY_LIMIT, PolicyName};

@@ -114,7 +114,8 @@ fn counting_stops_when_the_policy_is_removed() {
         counting(Flavour::RawTp, "no_such_tracepoint", 0, "b", 0),
     ];
     let report = loader.apply(&desired);
-    let failures: Vec<String> = report.failures().map(|(hook, failure)| format!("{} {failure}", hook.hook)).collect();
+    let failures: Vec<String> =
+        report.failures().map(|(hook, failure)| format!("{} {failure}", hook.hook)).collect();
     let expected = "raw_tp:no_such_tracepoint attaching the program: could not bind the program to the hook: \
                     ENOENT (No such file or directory): this kernel does not have the hook";
     assert_eq!(failures, [expected]);
@@ -170,7 +171,9 @@ fn set(op: SetOp, path: &Path) -> ProcessSet {
 fn bits(base: &Base, child: &Waiting) -> [u64; 3] {
     let tgid = child.0.id();
     for _ in 0..200 {
-        let executed = std::fs::read_link(format!("/proc/{tgid}/exe")).is_ok_and(|exe| exe.ends_with("sleep") || exe.ends_with("busybox") || exe.ends_with("coreutils"));
+        let executed = std::fs::read_link(format!("/proc/{tgid}/exe")).is_ok_and(|exe| {
+            exe.ends_with("sleep") || exe.ends_with("busybox") || exe.ends_with("coreutils")
+        });
         if let (true, Some(entry)) = (executed, base.process(tgid).unwrap()) {
             return [entry.own[0], entry.parent[0], entry.inherited[0]];
         }
@@ -187,8 +190,11 @@ fn a_process_is_in_its_sets_whether_it_ran_before_or_starts_later() {
     let before = Waiting::start();
     assert_eq!(bits(&base, &before), [0; 3]);
     let mut artefact = counting(Flavour::RawTp, "sys_enter", 0, "p", 0);
-    artefact.process_sets =
-        vec![set(SetOp::Equal, &sleep), set(SetOp::Equal, &this), set(SetOp::Postfix, Path::new("no such binary"))];
+    artefact.process_sets = vec![
+        set(SetOp::Equal, &sleep),
+        set(SetOp::Equal, &this),
+        set(SetOp::Postfix, Path::new("no such binary")),
+    ];
     let report = loader.apply(&[artefact]);
     assert_eq!(report.failures().count(), 0, "{report:?}");
     assert_eq!(bits(&base, &before), [0b01, 0b10, 0b10]);
@@ -199,7 +205,8 @@ fn a_process_is_in_its_sets_whether_it_ran_before_or_starts_later() {
     // The same number for another set: what the first one left is gone, from those that run, too.
     loader.apply(&[]);
     let mut artefact = counting(Flavour::RawTp, "sys_enter", 0, "p", 0);
-    artefact.process_sets = vec![set(SetOp::Prefix, Path::new("/no/such/")), set(SetOp::Prefix, Path::new("/"))];
+    artefact.process_sets =
+        vec![set(SetOp::Prefix, Path::new("/no/such/")), set(SetOp::Prefix, Path::new("/"))];
     loader.apply(&[artefact]);
     let last = Waiting::start();
     assert_eq!(bits(&base, &before), [0b10; 3]);

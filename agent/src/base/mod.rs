@@ -211,6 +211,14 @@ impl Base {
         bits::apply(program, change)
     }
 
+    /// The program that changes the bits of a running process, for whoever runs it by itself.
+    pub fn bit_setter(&self) -> Result<BorrowedFd<'_>, BaseError> {
+        let program =
+            self.ebpf.program(SET_PROCESS_BITS).ok_or(BaseError::Missing { what: SET_PROCESS_BITS })?;
+        let fd = program.fd().map_err(|source| error::load(SET_PROCESS_BITS, source))?;
+        Ok(fd.as_fd())
+    }
+
     /// What was lost since the programs were loaded.
     pub fn losses(&self) -> Result<Losses, BaseError> {
         let read = |index: u32| -> Result<u64, BaseError> {
