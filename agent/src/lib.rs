@@ -3,6 +3,7 @@
 pub mod base;
 pub mod decode;
 pub mod kernel;
-pub mod probe;
 pub mod loader;
+pub mod probe;
 pub mod process;
+pub mod session;

@@ -1,2 +1,30 @@
-//! ferra
-fn main() {}
+//! In: the command line. Out: the subcommand's exit code.
+
+#![forbid(unsafe_code)]
+
+mod kernel;
+mod output;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runtime-security policies as compiled eBPF.
+#[derive(Debug, Parser)]
+#[command(name = "ferra", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch processes and enforce policies on this host until stopped.
+    Run(run::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+    }
+}

@@ -1,0 +1,244 @@
+//! In: desired artefacts, and the kernel's records. Out: events for whoever asked, and counters.
+//!
+//! One session owns everything that this process has in the kernel; closing (or dropping) it takes it all out.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::artefact::{Artefact, EventKind};
+use api::event::{Body, Event, Hook, HookEvent, Subject};
+use bpf_programs::layout::RecordKind;
+
+use crate::base::{Base, BaseError, BaseMap, BaseOptions, Losses};
+use crate::decode::{DecodeErrors, DecodedHook, decode_hook};
+use crate::kernel::{Errno, Linux};
+use crate::loader::sets::{ProcFs, SetObjects};
+use crate::loader::{ApplyReport, BaseObjects, Leftover, Loader, MemoryReport, PolicyCounts, Schemas};
+use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
+
+/// Decoded hooks kept by program id: the ids of programs that were replaced are not asked for much longer. At about
+/// 1 KiB each, 1 MiB.
+const KNOWN_PROGRAMS: usize = 1024;
+
+/// A session could not begin, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The fixed programs.
+    #[error("the programs that follow processes could not be loaded: {0}")]
+    Base(#[from] BaseError),
+    /// The processes that run already.
+    #[error("the running processes could not be read: {0}")]
+    Scan(#[from] ScanError),
+    /// A descriptor or object of the fixed programs could not be shared with the policies' programs.
+    #[error("sharing the map or program `{what}` with the policies' programs failed with {errno}")]
+    Share {
+        /// Which.
+        what: &'static str,
+        /// How.
+        errno: Errno,
+    },
+}
+
+/// What the session saw and could not do, since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Events given out.
+    pub events: u64,
+    /// Hook records that could not be decoded.
+    pub undecodable: u64,
+    /// Of the process cache.
+    pub cache: CacheCounters,
+    /// Lost by the fixed programs.
+    pub losses: Losses,
+}
+
+/// Programs in the kernel with their reader.
+pub struct Session {
+    base: Base,
+    loader: Option<Loader>,
+    cache: ProcessCache,
+    hooks: Hooks,
+    events: u64,
+    errors: DecodeErrors,
+}
+
+impl Session {
+    /// Loads the fixed programs and takes in the processes that run already; the result has one event for each.
+    pub fn start(node: &str, options: &BaseOptions) -> Result<(Session, Vec<Event>), SessionError> {
+        let share = |what| move |errno| SessionError::Share { what, errno };
+        let kernel = Linux::new().map_err(share("limits"))?;
+        let mut base = Base::load(options)?;
+        let mut cache = ProcessCache::new(node);
+        let running = cache.scan(&mut base)?;
+        let map = |which: BaseMap, what: &'static str| {
+            let fd = base.map(which).try_clone_to_owned().map_err(|error| share(what)(Errno::from(error)))?;
+            kernel.adopt_map(fd).map_err(share(what))
+        };
+        let setter = owned(base.bit_setter()?).map_err(share("set_process_bits"))?;
+        let objects = BaseObjects {
+            possible_cpus: kernel.possible_cpus(),
+            events: map(BaseMap::Events, "events")?,
+            processes: map(BaseMap::Processes, "processes")?,
+            sets: SetObjects {
+                prefix: map(BaseMap::BinaryExactPrefix, "binary_exact_prefix")?,
+                postfix: map(BaseMap::BinaryPostfix, "binary_postfix")?,
+                pids: map(BaseMap::PidSets, "pid_sets")?,
+                config: map(BaseMap::Config, "config")?,
+                processes: map(BaseMap::Processes, "processes")?,
+                set_bits: kernel.adopt_program(setter),
+            },
+        };
+        let loader = Loader::new(kernel, objects, ProcFs::at("/proc"));
+        let hooks = Hooks::new(loader.schemas());
+        let events = running.len() as u64;
+        let session =
+            Session { base, loader: Some(loader), cache, hooks, events, errors: DecodeErrors::default() };
+        Ok((session, running))
+    }
+
+    /// Makes the kernel run this set, make before break. See [`Loader::apply`].
+    pub fn apply(&mut self, desired: &[Artefact]) -> ApplyReport {
+        self.loader.as_mut().map(|loader| loader.apply(desired)).unwrap_or_default()
+    }
+
+    /// Waits for records, at most `timeout`, and gives up to `limit` events to `each`; returns how many.
+    ///
+    /// # Errors
+    /// The ring buffer cannot be waited for.
+    pub fn poll(
+        &mut self,
+        timeout: Duration,
+        limit: usize,
+        mut each: impl FnMut(&Event),
+    ) -> Result<usize, SessionError> {
+        let Session { base, cache, hooks, events, errors, .. } = self;
+        let mut records = drain(base, limit, cache, hooks, errors, events, &mut each);
+        if records == 0 && base.reader().wait(timeout)? {
+            records = drain(base, limit, cache, hooks, errors, events, &mut each);
+        }
+        Ok(records)
+    }
+
+    /// Counts by policy since it was first loaded.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn policy_counts(&self) -> Result<Vec<PolicyCounts>, Errno> {
+        self.loader.as_ref().map_or_else(|| Ok(Vec::new()), Loader::counters)
+    }
+
+    /// Kernel memory of the policies' programs.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn memory(&self) -> Result<MemoryReport, Errno> {
+        self.loader.as_ref().map_or_else(|| Ok(MemoryReport::default()), Loader::memory)
+    }
+
+    /// Counts of the session.
+    ///
+    /// # Errors
+    /// The loss counters cannot be read.
+    pub fn totals(&self) -> Result<Totals, SessionError> {
+        let losses = self.base.losses()?;
+        let undecodable = self.errors.total();
+        Ok(Totals { events: self.events, undecodable, cache: self.cache.counters(), losses })
+    }
+
+    /// Detaches the policies' programs, and says what resisted; records already written can still be polled.
+    pub fn detach_policies(&mut self) -> Vec<Leftover> {
+        self.loader.take().map(Loader::close).unwrap_or_default()
+    }
+}
+
+fn owned(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    fd.as_fd().try_clone_to_owned().map_err(|error| Errno::from(error))
+}
+
+fn drain(
+    base: &mut Base,
+    limit: usize,
+    cache: &mut ProcessCache,
+    hooks: &mut Hooks,
+    errors: &mut DecodeErrors,
+    events: &mut u64,
+    each: &mut impl FnMut(&Event),
+) -> usize {
+    base.reader().drain(limit, |record| {
+        let event = match record.first_chunk::<2>().map(|kind| u16::from_ne_bytes(*kind)) {
+            Some(kind) if kind == RecordKind::Hook as u16 => hook_event(record, cache, hooks, errors),
+            _ => cache.handle_record(record),
+        };
+        if let Some(event) = event {
+            *events += 1;
+            each(&event);
+        }
+    })
+}
+
+fn hook_event(
+    record: &[u8],
+    cache: &mut ProcessCache,
+    hooks: &mut Hooks,
+    errors: &mut DecodeErrors,
+) -> Option<Event> {
+    let decoded = match decode_hook(record, |program, hook| hooks.find(program, hook)) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            errors.count(&error);
+            return None;
+        }
+    };
+    Some(enrich(decoded, cache))
+}
+
+fn enrich(decoded: DecodedHook, cache: &mut ProcessCache) -> Event {
+    let key = ImageKey { tgid: decoded.tgid, start: decoded.process_start.unwrap_or(0) };
+    let known = cache.find(key);
+    let kind = decoded.hook.event;
+    let event = HookEvent {
+        process: Subject { process: known.process, tid: decoded.tid, refcnt: known.refcnt },
+        parent: known.parent,
+        ancestors: Vec::new(),
+        hook: decoded.hook,
+        args: decoded.args,
+        ret: decoded.ret,
+        action: decoded.action,
+        return_action: decoded.return_action,
+    };
+    let body = match kind {
+        EventKind::Tracepoint => Body::Tracepoint(event),
+        EventKind::Lsm => Body::Lsm(event),
+        EventKind::Kprobe | EventKind::Unspecified => Body::Kprobe(event),
+    };
+    Event { body, node_name: Arc::clone(cache.node()), time: cache.clock().at(decoded.time) }
+}
+
+/// Hooks by program id, read from the loader's schemas when first asked for.
+struct Hooks {
+    schemas: Schemas,
+    known: HashMap<u32, Vec<Arc<Hook>>>,
+    order: VecDeque<u32>,
+}
+
+impl Hooks {
+    fn new(schemas: Schemas) -> Hooks {
+        Hooks { schemas, known: HashMap::new(), order: VecDeque::new() }
+    }
+
+    fn find(&mut self, program: u32, hook: u16) -> Option<&Arc<Hook>> {
+        if !self.known.contains_key(&program) {
+            let schema = self.schemas.get(program)?;
+            let hooks: Result<Vec<_>, _> =
+                schema.entries.iter().map(|entry| Hook::from_schema(entry).map(Arc::new)).collect();
+            if self.order.len() >= KNOWN_PROGRAMS {
+                self.order.pop_front().map(|oldest| self.known.remove(&oldest));
+            }
+            self.order.push_back(program);
+            self.known.insert(program, hooks.ok()?);
+        }
+        self.known.get(&program)?.get(usize::from(hook))
+    }
+}
