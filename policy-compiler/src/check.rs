@@ -65,6 +65,6 @@ pub fn check_yaml(text: &str) -> Vec<Checked> {
 pub fn check_spec(kind: PolicyKind, key: PolicyKey, spec: &TracingPolicySpec) -> Checked {
     let mut problems = problems::Problems::default();
     kind::check_key(kind, &key, &mut problems);
-    let policy = policy::check(kind, &key, spec, &mut problems);
-    problems.conclude(1, Some(kind), Some(key), policy)
+    let policy = policy::check(kind, &key, spec, true, &mut problems);
+    problems.conclude(1, Some(kind), Some(key), Some(policy))
 }

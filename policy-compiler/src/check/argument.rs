@@ -136,7 +136,7 @@ fn check_size(place: Place, spec: &ArgSpec, path: &FieldPath, problems: &mut Pro
         if size.is_some() {
             problems.warn(&size_path, "has no effect on this type", "it is for `char_buf`");
         }
-        if spec.return_copy {
+        if spec.return_copy && place != Place::Return {
             let message = format!("`returnCopy` does not apply to `{}`", spec.kind);
             problems.error_help(Code::Conflict, &path.key("returnCopy"), message, "it is for `char_buf`");
         }

@@ -169,7 +169,10 @@ fn syscall_name<'a>(function: &'a str, path: &FieldPath, problems: &mut Problems
     if name.is_none_or(str::is_empty) {
         let message =
             format!("`{function}` is not a system call, but `syscall` is true, which is its default");
-        let help = format!("add `syscall: false`, or write `sys_{function}` if the system call is meant");
+        let help = match api::syscalls::number_x64(function) {
+            Some(_) => format!("write `sys_{function}`"),
+            None => "add `syscall: false`".to_owned(),
+        };
         problems.error_help(Code::Conflict, path, message, help);
         return None;
     }

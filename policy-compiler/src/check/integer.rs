@@ -1,7 +1,9 @@
 //! In: values of filters on integers, as text. Out: canonical numbers, ranges and masks.
 
+use crds::operator::ArgOperator;
+
 use super::filter::Request;
-use super::operator::{Comparison, Family, family};
+use super::operator::{Comparison, Family, accepted, family};
 use super::path::FieldPath;
 use super::problems::{Problems, quoted};
 use crate::diagnostic::Code;
@@ -116,14 +118,15 @@ fn check_in(
 
 /// Complains about more values than the language allows.
 pub(super) fn check_count(request: &Request<'_>, problems: &mut Problems) {
-    if request.values.len() > VALUES_LIMIT {
-        let message = format!("{} values, at most {VALUES_LIMIT} are possible here", request.values.len());
-        problems.error_help(
-            Code::OutOfRange,
-            &request.path,
-            message,
-            "`InMap` and `NotInMap` take any number",
-        );
+    let count = request.values.len();
+    if count > VALUES_LIMIT {
+        let message = format!("{count} values, at most {VALUES_LIMIT} are possible here");
+        if accepted(request.ty).contains(&ArgOperator::InMap) {
+            let help = "`InMap` and `NotInMap` take any number";
+            problems.error_help(Code::OutOfRange, &request.path, message, help);
+        } else {
+            problems.error(Code::OutOfRange, &request.path, message);
+        }
     }
 }
 
@@ -197,7 +200,10 @@ pub(super) fn parse(
     let Domain { ty, min, max } = domain;
     let Some(number) = number(value, base) else {
         let message = format!("{} is not a number", quoted(value));
-        let help = "decimal, or hexadecimal with `0x`, or octal with `0`";
+        let help = match base {
+            Base::Auto => "decimal, or hexadecimal with `0x`, or octal with `0`",
+            Base::Decimal => "decimal, or hexadecimal with `0x`",
+        };
         problems.error_help(Code::WrongType, path, message, help);
         return None;
     };
@@ -205,7 +211,7 @@ pub(super) fn parse(
     if number.is_none() {
         let message = format!("{} is not within {min}..={max}", quoted(value));
         if value.trim_start().starts_with('-') && !ty.signed() {
-            let help = "the argument is unsigned; write the value as it is without sign";
+            let help = "it is unsigned; write the bits of a negative number as a positive one";
             problems.error_help(Code::OutOfRange, path, message, help);
         } else {
             problems.error(Code::OutOfRange, path, message);

@@ -243,10 +243,11 @@ fn check_fields(
     };
     let unnamed = PolicyKey { namespace: None, name: String::new() };
     let mut semantic = Problems::default();
-    let policy = policy::check(kind, key.unwrap_or(&unnamed), &spec, &mut semantic);
+    let sound = damaged.is_empty() && unknown.is_empty();
+    let policy = policy::check(kind, key.unwrap_or(&unnamed), &spec, sound, &mut semantic);
     let visible = |diagnostic: &Diagnostic| !hidden.covers(diagnostic);
     problems.extend(semantic.into_diagnostics().into_iter().filter(visible));
-    policy.filter(|_| key.is_some())
+    key.map(|_| policy)
 }
 
 fn spec_schema(kind: PolicyKind) -> &'static Value {

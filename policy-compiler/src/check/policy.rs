@@ -10,13 +10,15 @@ use super::{lint, options};
 use crate::diagnostic::Code;
 use crate::typed::{PolicyKey, TypedHook, TypedPolicy};
 
-/// The semantic pass. The result is only meaningful if `problems` has no error.
+/// The semantic pass. The result is only meaningful if `problems` has no error. `sound` tells that `spec` is as
+/// written, not repaired.
 pub(super) fn check(
     kind: PolicyKind,
     key: &PolicyKey,
     spec: &TracingPolicySpec,
+    sound: bool,
     problems: &mut Problems,
-) -> Option<TypedPolicy> {
+) -> TypedPolicy {
     let path = FieldPath::root("spec");
     if kind == PolicyKind::Namespaced {
         problems.error_help(
@@ -31,8 +33,11 @@ pub(super) fn check(
     let mode = options::check(&spec.options, &path.key("options"), problems);
     let hooks = check_hooks(spec, &path, problems);
     let policy = TypedPolicy { key: key.clone(), mode, hooks };
-    lint::check(&policy, problems);
-    Some(policy)
+    // What is refused lacks the parts that were wrong; warnings about the rest would mislead.
+    if sound && !problems.has_errors() {
+        lint::check(&policy, problems);
+    }
+    policy
 }
 
 /// Exactly one hook section may be used.

@@ -47,6 +47,11 @@ impl Problems {
         }
     }
 
+    /// Whether the policy is refused already.
+    pub(super) fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
     /// Adds the diagnostics of another walk.
     pub(super) fn extend(&mut self, other: impl IntoIterator<Item = Diagnostic>) {
         self.diagnostics.extend(other);
@@ -65,7 +70,7 @@ impl Problems {
         key: Option<PolicyKey>,
         policy: Option<TypedPolicy>,
     ) -> Checked {
-        let refused = self.diagnostics.iter().any(Diagnostic::is_error);
+        let refused = self.has_errors();
         Checked { line, kind, key, policy: policy.filter(|_| !refused), diagnostics: self.diagnostics }
     }
 }

@@ -78,7 +78,7 @@ impl<'a> Structure<'a> {
         if let Some(limit) = schema.get("maxItems").and_then(Value::as_u64)
             && items.len() as u64 > limit
         {
-            let message = format!("{} elements, at most {limit} are possible", items.len());
+            let message = format!("{} elements, {limit} is the most", items.len());
             self.problems.error(Code::OutOfRange, path, message);
             self.damage();
         }

@@ -113,7 +113,10 @@ fn arg_test(test: &ArgTest) -> String {
             other => format!("{}{other:x?}", not(*negated)),
         },
         ArgTest::Text { not: negated, op, values } => format!("{}{op:?} {:?}", not(*negated), texts(values)),
-        ArgTest::FileType { not: negated, modes } => format!("{}FileType {modes:o?}", not(*negated)),
+        ArgTest::FileType { not: negated, modes } => {
+            let modes: Vec<String> = modes.iter().map(|mode| format!("{mode:o}")).collect();
+            format!("{}FileType {}", not(*negated), modes.join(" "))
+        }
         ArgTest::Addr { not: negated, side, nets } => {
             let nets: Vec<String> = nets.iter().map(|net| format!("{}/{}", net.addr, net.prefix)).collect();
             format!("{}{side:?} address {}", not(*negated), nets.join(" "))

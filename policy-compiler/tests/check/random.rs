@@ -69,7 +69,10 @@ fn mutate(text: &str, edits: &[(usize, usize, usize)]) -> String {
                 }
             }
             4 => lines[at].insert(0, ' '),
-            _ => lines.swap(at, (at + token.len()) % lines.len().max(1)),
+            _ => {
+                let other = (at + token.len()) % lines.len();
+                lines.swap(at, other);
+            }
         }
         if lines.is_empty() {
             break;
