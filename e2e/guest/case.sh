@@ -2,5 +2,8 @@
 set -Eeuo pipefail
 . "$E2E/guest/lib.sh"
 trap 'echo "FAILED at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
-trap 'status=$?; end_of_case $status; exit $status' EXIT
+# Also when the time limit ends the case: $? says nothing then.
+trap 'status=$?; end_of_case; exit $status' EXIT
+COMPLETE=
 . "$1"
+COMPLETE=yes

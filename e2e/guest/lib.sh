@@ -44,10 +44,13 @@ ferra_ready_or_gone() {
 
 # ferra_stop [SIGNAL]: stops it (INT) and expects exit status 0. Its counters are in $SAID then.
 ferra_stop() {
+	local status=0 guard
 	kill -"${1:-INT}" "$FERRA"
-	local status=0
-	wait "$FERRA" || status=$?
+	{ sleep 10; kill -KILL "$FERRA"; } 2>/dev/null &
+	guard=$!
+	wait "$FERRA" 2>/dev/null || status=$?
 	FERRA=
+	kill "$guard" 2>/dev/null || fail "ferra did not stop within 10 s"
 	((status == 0)) || fail "ferra ended with status $status when stopped"
 }
 
@@ -114,8 +117,11 @@ kernel_at_least() {
 }
 
 end_of_case() {
-	[[ -z $FERRA ]] || kill -KILL "$FERRA" 2>/dev/null || true
-	(($1 != 0)) || return 0
+	if [[ -n $FERRA ]]; then
+		kill -KILL "$FERRA" 2>/dev/null || true
+		wait "$FERRA" 2>/dev/null || true
+	fi
+	[[ -z $COMPLETE ]] || return 0
 	if [[ -s $SAID ]]; then
 		echo "--- ferra's stderr, its end:"
 		tail -n 40 "$SAID"
