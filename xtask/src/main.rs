@@ -7,6 +7,7 @@ mod demo;
 mod deps;
 mod e2e;
 mod fixtures;
+mod fuzz;
 mod vm;
 mod workspace;
 
@@ -26,6 +27,8 @@ enum Task {
     Kernels,
     /// Write crds/generated, or with --check compare it with the types
     Crds(crds::Args),
+    /// Mutate policies and see that the compiler never panics, hangs or contradicts itself
+    Fuzz(fuzz::Args),
     /// Write policy-compiler/fixtures/*.btf, or with --check compare them with kernel.c
     Fixtures(fixtures::Args),
     /// Show who imports what; with --check compare it with xtask/deps.golden, and check licences and sources
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::run(&args),
         Task::Kernels => vm::fetch_kernels(),
         Task::Crds(args) => crds::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Fixtures(args) => fixtures::run(&args),
         Task::Deps(args) => deps::run(&args),
         Task::E2e(args) => e2e::run(&args),

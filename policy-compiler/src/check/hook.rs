@@ -167,11 +167,14 @@ fn syscall_name<'a>(function: &'a str, path: &FieldPath, problems: &mut Problems
     let prefixes = ["sys_", "__x64_sys_", "__arm64_sys_"];
     let name = prefixes.iter().find_map(|prefix| function.strip_prefix(prefix));
     if name.is_none_or(str::is_empty) {
-        let message =
-            format!("`{function}` is not a system call, but `syscall` is true, which is its default");
-        let help = match api::syscalls::number_x64(function) {
-            Some(_) => format!("write `sys_{function}`"),
-            None => "add `syscall: false`".to_owned(),
+        let (message, help) = match api::syscalls::number_x64(function) {
+            Some(_) => {
+                ("system calls are written with `sys_` here".to_owned(), format!("write `sys_{function}`"))
+            }
+            None => (
+                format!("`{function}` is not a system call, but `syscall` is true, which is its default"),
+                "add `syscall: false`".to_owned(),
+            ),
         };
         problems.error_help(Code::Conflict, path, message, help);
         return None;

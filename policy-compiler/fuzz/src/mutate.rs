@@ -1,0 +1,256 @@
+//! In: a corpus of policies. Out: mutations of them, decided by a seed alone.
+
+/// Scalars at which parsers and limits change their mind.
+const SCALARS: [&str; 36] = [
+    "-1",
+    "0",
+    "1",
+    "127",
+    "128",
+    "255",
+    "256",
+    "65536",
+    "2147483648",
+    "4294967296",
+    "9223372036854775808",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "0x10",
+    "010",
+    "1.5",
+    ".inf",
+    "null",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+    "&a 1",
+    "*a",
+    "!t x",
+    "|",
+    "1:2",
+    "2:1",
+    ":",
+    "list:x",
+    "::1/0",
+    "::ffff:1.2.3.4/95",
+    "CAP_SYS_ADMIN,",
+    "\"\\0\"",
+    "\"é\"",
+    "- - -",
+];
+
+/// Words of the language that can stand in for each other; swapping within a group keeps many inputs valid.
+const GROUPS: [&[&str]; 9] = [
+    &["int", "uint32", "int64", "size_t", "int8", "uint8", "uint16", "ulong", "auto", "nop"],
+    &["string", "file", "path", "fd", "dentry", "filename", "linux_binprm", "char_buf"],
+    &["sock", "socket", "skb", "sockaddr"],
+    &["kernel_cap_t", "cap_effective", "cap_permitted", "cap_inheritable", "capability", "cred", "syscall64"],
+    &["NotEqual", "Equal", "GT", "LT", "Mask", "NotInMap", "InMap", "InRange", "NotInRange"],
+    &["NotPrefix", "Prefix", "NotPostfix", "Postfix", "Equal", "NotEqual", "FileType", "NotIn"],
+    &["NotDAddr", "SAddr", "DAddr", "DPort", "NotSPort", "SPortPriv", "Protocol", "Family", "State"],
+    &["Post", "NoPost", "Sigkill", "Signal", "Override", "GetUrl", "NotifyEnforcer"],
+    &[
+        "kprobes",
+        "fentries",
+        "tracepoints",
+        "lsmhooks",
+        "uprobes",
+        "options",
+        "args",
+        "selectors",
+        "matchArgs",
+        "matchReturnArgs",
+        "matchActions",
+        "matchReturnActions",
+        "matchBinaries",
+        "matchPIDs",
+        "matchNamespaces",
+        "matchCapabilities",
+        "index",
+        "type",
+        "operator",
+        "values",
+        "action",
+        "argError",
+        "argSig",
+        "rateLimit",
+        "returnArg",
+        "return",
+        "syscall",
+        "sizeArgIndex",
+        "returnCopy",
+        "call",
+        "hook",
+        "ignore",
+        "message",
+        "tags",
+    ],
+];
+
+/// Longest input in bytes; larger ones are slow and find nothing that these do not.
+const INPUT_LIMIT: usize = 20_000;
+
+/// Inputs to mutate.
+#[derive(Debug, Default)]
+pub struct Corpus {
+    /// Those that are valid policies.
+    pub accepted: Vec<String>,
+    /// The others.
+    pub refused: Vec<String>,
+}
+
+impl Corpus {
+    /// Adds an input, unless there are enough of its sort.
+    pub fn add(&mut self, input: String, accepted: bool) {
+        /// Bound on the memory for each sort: 5,000 inputs of at most 20 kB.
+        const LIMIT: usize = 5000;
+        let pool = if accepted { &mut self.accepted } else { &mut self.refused };
+        if pool.len() < LIMIT {
+            pool.push(input);
+        }
+    }
+}
+
+/// A source of mutations.
+pub struct Mutator {
+    state: u64,
+}
+
+impl Mutator {
+    /// A source that `seed` decides.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    /// A mutation of some input. Inputs that were accepted are near to others that will be: they are mutated
+    /// more often, and more gently.
+    pub fn mutate(&mut self, corpus: &Corpus) -> String {
+        let gentle = self.below(3) > 0;
+        let pool = if gentle { &corpus.accepted } else { &corpus.refused };
+        let mut text = self.pick(pool).cloned().unwrap_or_default();
+        let rounds = if gentle { self.below(2) } else { self.below(5) };
+        for _ in 0..=rounds {
+            text = match self.below(if gentle { 8 } else { 10 }) {
+                0..=3 => self.swap_word(&text),
+                4..=6 => self.change_value(&text),
+                7 => self.edit_line(&text),
+                8 => self.splice(&text, pool),
+                _ => self.damage(&text),
+            };
+        }
+        while text.len() > INPUT_LIMIT {
+            text.pop();
+        }
+        text
+    }
+
+    /// SplitMix64: small, and good enough to choose among mutations.
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+        let at = self.below(items.len());
+        items.get(at)
+    }
+
+    /// The start of one input and the end of another.
+    fn splice(&mut self, text: &str, pool: &[String]) -> String {
+        let other = self.pick(pool).map_or("", String::as_str);
+        let (head, tail): (Vec<&str>, Vec<&str>) = (text.lines().collect(), other.lines().collect());
+        let (head_len, skipped) = (self.below(head.len() + 1), self.below(tail.len() + 1));
+        let lines: Vec<&str> =
+            head.into_iter().take(head_len).chain(tail.into_iter().skip(skipped)).collect();
+        lines.join("\n")
+    }
+
+    /// Some bytes overwritten.
+    fn damage(&mut self, text: &str) -> String {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..=self.below(4) {
+            let (at, byte) = (self.below(bytes.len()), self.next() as u8);
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// One word of the language in place of another.
+    fn swap_word(&mut self, text: &str) -> String {
+        let used = |group: &&[&str]| group.iter().any(|word| text.contains(word));
+        let groups: Vec<&[&str]> = GROUPS.iter().copied().filter(used).collect();
+        let Some(group) = self.pick(&groups).copied() else { return text.to_owned() };
+        let present: Vec<&str> = group.iter().copied().filter(|word| text.contains(word)).collect();
+        let (Some(from), Some(to)) = (self.pick(&present).copied(), self.pick(group).copied()) else {
+            return text.to_owned();
+        };
+        let places: Vec<usize> = text.match_indices(from).map(|(at, _)| at).collect();
+        let Some(at) = self.pick(&places).copied() else { return text.to_owned() };
+        let (before, after) = text.split_at(at);
+        format!("{before}{to}{}", after.strip_prefix(from).unwrap_or(after))
+    }
+
+    /// Another scalar behind some key.
+    fn change_value(&mut self, text: &str) -> String {
+        let places: Vec<usize> = text.match_indices(": ").map(|(at, found)| at + found.len()).collect();
+        let (Some(at), Some(scalar)) = (self.pick(&places).copied(), self.pick(&SCALARS).copied()) else {
+            return text.to_owned();
+        };
+        let (before, after) = text.split_at(at);
+        let end = after.find([',', '}', ']', '\n']).unwrap_or(after.len());
+        format!("{before}{scalar}{}", after.get(end..).unwrap_or_default())
+    }
+
+    /// A line removed, doubled, moved or indented otherwise.
+    fn edit_line(&mut self, text: &str) -> String {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let at = self.below(lines.len());
+        let Some(line) = lines.get(at).cloned() else { return text.to_owned() };
+        match self.below(5) {
+            0 => drop(lines.remove(at)),
+            1 => {
+                for _ in 0..=self.below(8) {
+                    lines.insert(at, line.clone());
+                }
+            }
+            2 => {
+                lines.remove(at);
+                let to = self.below(lines.len() + 1);
+                lines.insert(to, line);
+            }
+            3 => lines.insert(at, format!("  {line}")),
+            _ => {
+                let scalar = self.pick(&SCALARS).copied().unwrap_or_default();
+                lines.insert(at, format!("{line}{scalar}"));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Corpus, Mutator};
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let mut corpus = Corpus::default();
+        corpus.add("spec:\n  kprobes:\n  - call: f\n    type: int\n".to_owned(), true);
+        let run = |seed| {
+            let mut mutator = Mutator::new(seed);
+            (0..200).map(|_| mutator.mutate(&corpus)).collect::<Vec<_>>()
+        };
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7), run(8));
+    }
+}
