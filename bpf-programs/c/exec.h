@@ -130,45 +130,58 @@ static __always_inline __u32 append_cgroup(struct scratch *s, struct task_struct
 	return end + len - 1;
 }
 
-/* Sends what of the arguments does not fit the record itself. Written straight into the ring buffer: a record
- * has a fixed size there, so the last one is mostly empty; that is cheaper than a copy. */
-static __noinline int send_long_args(struct scratch *s, __u64 from, __u32 len)
+/* Sends up to EXEC_DATA_SIZE bytes of the arguments, `left` there are from byte `offset` on. Written straight into
+ * the ring buffer: a record has a fixed size there, so the last one is mostly empty; that is cheaper than a copy.
+ * Returns how many bytes, 0 if it failed. Not static for the reason that walk_step is not. */
+__noinline int send_args_piece(__u64 address, __u32 offset, __u32 left)
 {
-	__u32 sent = 0;
+	__u32 zero = 0;
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct exec_data_record *data;
+	__u64 size;
+
+	if (!s)
+		return 0;
+	data = bpf_ringbuf_reserve(&events, sizeof(*data) + EXEC_DATA_SIZE, 0);
+	if (!data) {
+		s->record.header.flags |= EXEC_ARGS_LOST;
+		count_loss(RECORD_EXEC_DATA);
+		return 0;
+	}
+	size = at_most(left, EXEC_DATA_SIZE);
+	data->header.kind = RECORD_EXEC_DATA;
+	data->header.flags = 0;
+	data->header.len = sizeof(*data) + EXEC_DATA_SIZE;
+	data->header.time = s->record.header.time;
+	data->tgid = s->record.tgid;
+	data->len = size;
+	data->offset = offset;
+	data->zero = 0;
+	if (bpf_probe_read_user(data + 1, size, (void *)address)) {
+		bpf_ringbuf_discard(data, 0);
+		s->record.header.flags |= EXEC_ERROR_ARGS;
+		return 0;
+	}
+	bpf_ringbuf_submit(data, 0);
+	return size;
+}
+
+/* Sends what of the arguments does not fit the record itself. */
+static __always_inline void send_long_args(struct scratch *s, __u64 start, __u32 total)
+{
+	__u32 sent = EXEC_INLINE_ARGS;
 
 	for (int i = 0; i < EXEC_DATA_RECORDS; i++) {
-		struct exec_data_record *data;
-		__u64 part;
-		long failed;
+		int size;
 
-		if (sent >= len)
+		if (sent >= total)
 			break;
-		data = bpf_ringbuf_reserve(&events, sizeof(*data) + EXEC_DATA_SIZE, 0);
-		if (!data) {
-			s->record.header.flags |= EXEC_ARGS_LOST;
-			count_loss(RECORD_EXEC_DATA);
+		size = send_args_piece(start + sent, sent, total - sent);
+		if (!size)
 			break;
-		}
-		part = at_most(len - sent, EXEC_DATA_SIZE);
-		data->header.kind = RECORD_EXEC_DATA;
-		data->header.flags = 0;
-		data->header.len = sizeof(*data) + EXEC_DATA_SIZE;
-		data->header.time = s->record.header.time;
-		data->tgid = s->record.tgid;
-		data->len = part;
-		data->offset = EXEC_INLINE_ARGS + sent;
-		data->zero = 0;
-		failed = bpf_probe_read_user(data + 1, part, (void *)(from + sent));
-		if (failed) {
-			bpf_ringbuf_discard(data, 0);
-			s->record.header.flags |= EXEC_ERROR_ARGS;
-			break;
-		}
-		bpf_ringbuf_submit(data, 0);
-		sent += part;
+		sent += size;
 	}
-	s->record.args_chunked = sent;
-	return 0;
+	s->record.args_chunked = sent - EXEC_INLINE_ARGS;
 }
 
 static __always_inline __u32 append_args(struct scratch *s, struct mm_struct *mm, __u32 end)
@@ -187,7 +200,7 @@ static __always_inline __u32 append_args(struct scratch *s, struct mm_struct *mm
 	}
 	s->record.args_len = len;
 	if (total > EXEC_INLINE_ARGS)
-		send_long_args(s, start + EXEC_INLINE_ARGS, total - EXEC_INLINE_ARGS);
+		send_long_args(s, start, total);
 	return end + len;
 }
 
