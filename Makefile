@@ -32,11 +32,11 @@ test: setup
 	$(CARGO) xtask fixtures --check
 	$(call say,5,unit$(comma) file and property tests; tests on this host's kernel)
 	$(CARGO) test --workspace --locked
-	$(call say,6,getting the newest point releases of the test kernels)
+	$(call say,6,fuzzing policies for one minute)
+	$(CARGO) xtask fuzz --seconds 60
+	$(call say,7,getting the newest point releases of the test kernels)
 	$(CARGO) xtask kernels
-	$(call say,7,building ferra as a static binary)
-	$(CARGO) xtask build
-	$(call say,8,real kernels in VMs)
+	$(call say,8,real kernels in VMs (builds ferra as a static binary first))
 	$(CARGO) xtask e2e
 	@printf '\n=== %s  all tests passed\n' "$$(date +%T)" >&2
 
