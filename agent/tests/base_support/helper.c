@@ -73,5 +73,12 @@ int main(int argc, char **argv)
 		waitpid(child, &status, 0);
 		return WEXITSTATUS(status);
 	}
+	if (!strcmp(mode, "fork-sleep")) {
+		if (!fork()) {
+			close(1);
+			return sleep(number);
+		}
+		return sleep(number);
+	}
 	return 98;
 }

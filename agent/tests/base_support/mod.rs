@@ -94,6 +94,18 @@ impl Watch {
         (self.story(pid), status)
     }
 
+    /// Waits until the process has made this many execs in all. That a process runs its new program does not tell: the
+    /// tracepoint comes later.
+    pub fn await_execs(&mut self, pid: u32, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let seen = |events: &Vec<Body>| events.iter().filter(|event| matches!(event, Body::Exec(_))).count();
+        while self.by_pid.get(&pid).map_or(0, seen) < count {
+            assert!(Instant::now() < deadline, "not {count} execs of {pid}: {:#?}", self.by_pid.get(&pid));
+            self.base.reader().wait(Duration::from_millis(20)).unwrap();
+            self.drain();
+        }
+    }
+
     /// The events of a process so far.
     pub fn story(&mut self, pid: u32) -> Story {
         let mut story = Story { execs: Vec::new(), exits: Vec::new() };
