@@ -16,6 +16,7 @@ use api::profile::{KernelProfile, TracepointFormat};
 
 use crate::kernel::{Errno, Kernel};
 
+pub use btf::Names as BtfNames;
 pub use tracefs::FormatError;
 
 /// Where the kernel's pseudo file systems are.

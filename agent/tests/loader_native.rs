@@ -15,6 +15,7 @@ use agent::loader::{BaseObjects, FailureReason, Loader, Outcome};
 use api::artefact::{
     Artefact, Attach, Flavour, HookSchema, ProcessSet, Reloc, RelocKind, SetOp, SharedMap, SourceSpan,
 };
+use bpf_programs::layout::PROCESS_EXECVE;
 
 /// `sched_get_priority_max`, which nothing else here calls.
 const CALLED: i32 = libc::SYS_sched_get_priority_max as i32;
@@ -38,7 +39,7 @@ fn counting(flavour: Flavour, target: &str, btf_id: u32, policy: &str, version: 
     insns.extend([insn(0x62, 10, 0, -4, 0), mov(2, 10), add_imm(2, -4)]);
     reloc(&insns, RelocKind::SharedMap, SharedMap::Active as u32);
     insns.extend(load_map(1, 0));
-    // Leaves to the exit at the end: 13 and 11 instructions on.
+    // Jumps go to the last two instructions.
     insns.extend([call(1), jeq_imm(0, 0, 15), load32(1, 0, 0)]);
     reloc(&insns, RelocKind::ProgramId, 0);
     insns.extend([jne_imm(1, 0, 13), insn(0x79, 1, 6, 8, 0), jne_imm(1, CALLED, 11)]);
@@ -170,14 +171,13 @@ fn set(op: SetOp, path: &Path) -> ProcessSet {
 /// own, parent and inherited bits of a child, once it has executed its binary.
 fn bits(base: &Base, child: &Waiting) -> [u64; 3] {
     let tgid = child.0.id();
-    for _ in 0..200 {
-        let executed = std::fs::read_link(format!("/proc/{tgid}/exe")).is_ok_and(|exe| {
-            exe.ends_with("sleep") || exe.ends_with("busybox") || exe.ends_with("coreutils")
-        });
-        if let (true, Some(entry)) = (executed, base.process(tgid).unwrap()) {
-            return [entry.own[0], entry.parent[0], entry.inherited[0]];
+    for _ in 0..400 {
+        match base.process(tgid).unwrap() {
+            Some(entry) if entry.flags & PROCESS_EXECVE != 0 => {
+                return [entry.own[0], entry.parent[0], entry.inherited[0]];
+            }
+            _ => std::thread::sleep(std::time::Duration::from_millis(5)),
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     panic!("process {tgid} is not in the map");
 }

@@ -61,7 +61,6 @@ impl Linux {
         Ok(self.map(fd, is_per_cpu(word(0)), word(2), word(3)))
     }
 
-
     /// Takes over a program that was loaded elsewhere.
     pub fn adopt_program(&self, fd: OwnedFd) -> OwnedFd {
         fd

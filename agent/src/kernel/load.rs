@@ -35,8 +35,15 @@ impl Rejection {
     /// From the verifier's whole log.
     pub fn new(errno: Errno, log: &str) -> Rejection {
         let lines: Vec<&str> = log.lines().filter(|line| !is_statistics(line)).collect();
-        let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
-        Rejection { errno, log: tail.join("\n"), insn: lines.iter().rev().find_map(|line| insn_of(line)) }
+        let end =
+            lines.iter().position(|line| line.starts_with("Verification failed: ")).unwrap_or(lines.len());
+        let (steps, explanation) = lines.split_at(end);
+        let tail = steps.get(steps.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+        let kept: Vec<&str> = tail.iter().copied().chain(without_listings(explanation)).collect();
+        let insn = explained_insn(explanation)
+            .or_else(|| steps.iter().rev().find_map(|line| insn_of(line)))
+            .or_else(|| steps.iter().rev().find_map(|line| mentioned_insn(line)));
+        Rejection { errno, log: kept.join("\n"), insn }
     }
 }
 
@@ -45,10 +52,34 @@ fn is_statistics(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with("processed ") || line.starts_with("verification time")
 }
 
+/// What kernels from 7.x on explain behind the log: the reason and the suggestion, without the instructions between,
+/// which the log has shown.
+fn without_listings<'a>(explanation: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let mut shown = true;
+    explanation.iter().copied().filter(move |line| {
+        if !line.starts_with(' ') {
+            shown = !matches!(*line, "At:" | "Causal path:");
+        }
+        shown
+    })
+}
+
+/// The instruction under `At:`.
+fn explained_insn(explanation: &[&str]) -> Option<u32> {
+    let at = explanation.iter().position(|line| *line == "At:")?;
+    explanation.get(at + 1).and_then(|line| mentioned_insn(line))
+}
+
 /// The number of the instruction that a line of the log shows: `12: (85) call …`.
 fn insn_of(line: &str) -> Option<u32> {
     let (number, rest) = line.split_once(": ")?;
     if rest.starts_with('(') { number.parse().ok() } else { None }
+}
+
+/// As in `unreachable insn 12`, which is found before any instruction is looked at.
+fn mentioned_insn(line: &str) -> Option<u32> {
+    let (_, rest) = line.split_once("insn ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// `enum bpf_prog_type` and `enum bpf_attach_type` of a flavour.
@@ -141,6 +172,25 @@ mod tests {
         assert_eq!(rejection.insn, Some(39));
         assert!(rejection.log.ends_with("39: (b7) r0 = 39\nR1 invalid mem access 'scalar'\nstack depth 0"));
         assert_eq!(rejection.log.lines().count(), LOG_LINES);
+    }
+
+    #[test]
+    fn an_explanation_is_kept_without_its_listings() {
+        let log = "1: (b7) r1 = 0                        ; R1=0\n2: (79) r0 = *(u64 *)(r1 +0)\n\
+                   R1 invalid mem access 'scalar'\n\nVerification failed: Invalid dereference\n\nReason:\n  \
+                   R1 is no pointer.\n\nAt:\n  insn 2\n       | ^-- error: here\n      3 | (95) exit\n\n\
+                   Causal path:\n  insn 1\n\nSuggestion:\n  Reload it.\n\nprocessed 3 insns\n";
+        let rejection = Rejection::new(Errno(libc::EACCES), log);
+        assert_eq!(rejection.insn, Some(2));
+        let end = "R1 invalid mem access 'scalar'\nVerification failed: Invalid dereference\n\
+                   Reason:\n  R1 is no pointer.\nSuggestion:\n  Reload it.";
+        assert!(rejection.log.ends_with(end), "{}", rejection.log);
+    }
+
+    #[test]
+    fn an_instruction_that_was_never_reached_is_found_in_the_text() {
+        let rejection = Rejection::new(Errno::EINVAL, "unreachable insn 2\nprocessed 0 insns\n");
+        assert_eq!((rejection.insn, rejection.log.as_str()), (Some(2), "unreachable insn 2"));
     }
 
     #[test]

@@ -1,0 +1,271 @@
+//! In: the running kernel, with whatever attach mechanisms it has. Out: each of them loads, is called, enforces where it
+//! can, is replaced without an instant in which it is not there, and goes. Needs root; run it on all test kernels.
+//!
+//! `FERRAGON_FLAVOURS`, if set, is the list that the probe must find, e.g. `Fentry,Fexit,RawTp`.
+#![allow(unsafe_code, reason = "the system calls that the programs wait for")]
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use agent::base::{Base, BaseOptions};
+use agent::kernel::insn::{
+    INSN_SIZE, add_imm, atomic_add64, call, exit, insn, jeq_imm, jne_imm, load_map, load_map_value, load32,
+    mov, mov_imm, store32_imm,
+};
+use agent::kernel::{AttachPoint, Kernel, Linux, LinuxMap, MapShape, MapType, ProgramSpec};
+use agent::loader::sets::ProcFs;
+use agent::loader::{BaseObjects, HookKey, Loader, Outcome};
+use agent::probe::{BtfNames, Places, Probed, probe};
+use api::artefact::{ACTIVE_ALL, Artefact, Attach, Flavour, HookSchema, Reloc, RelocKind, SharedMap};
+
+const GET_CURRENT_PID_TGID: i32 = 14;
+/// Times that each hook's program is replaced while it is hammered.
+const SWITCHES: u64 = 20;
+
+fn probed() -> Probed {
+    let probed = probe(&Linux::new().unwrap(), &Places::host(), &[])
+        .expect("the probe loads programs: run it as root");
+    probed.notes.iter().for_each(|note| println!("note: {note}"));
+    probed
+}
+
+fn flavours(probed: &Probed) -> Vec<Flavour> {
+    probed.profile.flavours.iter().map(|raw| Flavour::try_from(*raw).unwrap()).collect()
+}
+
+/// An instruction list in the making.
+#[derive(Default)]
+struct Program {
+    insns: Vec<[u8; INSN_SIZE]>,
+    relocs: Vec<Reloc>,
+}
+
+impl Program {
+    fn reloc(&mut self, kind: RelocKind, index: u32) {
+        self.relocs.push(Reloc { insn: self.insns.len() as u32, kind: kind as i32, index });
+    }
+
+    /// r0 = value of a shared array at the index that `kind` gives; leaves if there is none.
+    fn look_up(&mut self, map: SharedMap, kind: RelocKind) {
+        self.reloc(kind, 0);
+        self.insns.extend([store32_imm(10, -4, 0), mov(2, 10), add_imm(2, -4)]);
+        self.reloc(RelocKind::SharedMap, map as u32);
+        self.insns.extend(load_map(1, 0));
+        self.insns.extend([call(1), jne_imm(0, 0, 2), mov_imm(0, 0), exit()]);
+    }
+
+    /// Goes on if the comparison holds, else leaves with 0.
+    fn check(&mut self, on: [u8; INSN_SIZE]) {
+        self.insns.extend([on, mov_imm(0, 0), exit()]);
+    }
+}
+
+/// While active: counts a match and returns `result`, when the thread `tid` is at the hook.
+fn artefact(flavour: Flavour, trial: &Trial, tid: u32, version: i32) -> Artefact {
+    let mut program = Program::default();
+    program.insns.extend([mov(6, 1), mov_imm(0, version)]); // makes versions differ
+    program.insns.extend([call(GET_CURRENT_PID_TGID)]);
+    // A 32-bit comparison: the upper half is the process.
+    program.check(insn(0x16, 0, 0, 2, tid as i32));
+    if let Some(number) = trial.second_argument {
+        program.insns.push(insn(0x79, 1, 6, 8, 0));
+        program.check(jeq_imm(1, number, 2));
+    }
+    program.look_up(SharedMap::Active, RelocKind::ActiveSlot);
+    program.insns.push(load32(1, 0, 0));
+    program.reloc(RelocKind::ProgramId, 0);
+    program.insns.push(jeq_imm(1, 0, 3));
+    program.check(insn(0x16, 1, 0, 2, ACTIVE_ALL as i32));
+    program.look_up(SharedMap::PolicyCounters, RelocKind::PolicyCounters);
+    program.insns.extend([mov_imm(1, 1), atomic_add64(0, 0, 1), mov_imm(0, trial.result), exit()]);
+    Artefact {
+        attach: Attach { flavour: flavour as i32, target: trial.target.clone(), btf_id: trial.btf_id },
+        insns: program.insns.concat(),
+        relocs: program.relocs,
+        hooks: vec![HookSchema { policy_name: "p".into(), ..HookSchema::default() }],
+        overlaps: true,
+        ..Artefact::default()
+    }
+}
+
+/// What a thread does again and again to reach a hook, and what comes of it while a program returns `result`.
+struct Trial {
+    target: String,
+    btf_id: u32,
+    /// The hook is reached for other reasons, too, unless its second argument is this.
+    second_argument: Option<i32>,
+    result: i32,
+    /// Whether it went as it must while the program is there.
+    act: fn() -> bool,
+}
+
+fn get_priority() -> bool {
+    // SAFETY: the call takes a number and gives a number.
+    unsafe { libc::sched_get_priority_max(libc::SCHED_OTHER) == 0 }
+}
+
+/// Whether opening a file is forbidden.
+fn open_is_denied() -> bool {
+    // SAFETY: the path is a C string, and the descriptor is closed at once.
+    unsafe {
+        let fd = libc::open(c"/proc/version".as_ptr(), libc::O_RDONLY);
+        let error = *libc::__errno_location();
+        if fd >= 0 {
+            libc::close(fd);
+        }
+        fd < 0 && error == libc::EPERM
+    }
+}
+
+fn trial(flavour: Flavour, names: &BtfNames<'_>) -> Trial {
+    const NUMBER: i32 = libc::SYS_sched_get_priority_max as i32;
+    let system_call = "__x64_sys_sched_get_priority_max";
+    let plain = |target: &str, btf_id: Option<u32>| Trial {
+        target: target.to_owned(),
+        btf_id: btf_id.expect("the kernel's BTF has it"),
+        second_argument: None,
+        result: 0,
+        act: get_priority,
+    };
+    let denying = |target: &str| Trial {
+        result: -libc::EPERM,
+        act: open_is_denied,
+        ..plain(target, names.function(target))
+    };
+    let any_system_call = |btf_id| Trial { second_argument: Some(NUMBER), ..plain("sys_enter", btf_id) };
+    match flavour {
+        Flavour::Unspecified => unreachable!("no kernel has it"),
+        Flavour::Fentry | Flavour::Fexit => plain(system_call, names.function(system_call)),
+        Flavour::FmodRet => denying("security_file_open"),
+        Flavour::Lsm => denying("bpf_lsm_file_open"),
+        Flavour::Kprobe | Flavour::Kretprobe => plain(system_call, Some(0)),
+        Flavour::TpBtf => any_system_call(names.typedef("btf_trace_sys_enter")),
+        Flavour::RawTp => any_system_call(Some(0)),
+        Flavour::Tracepoint => plain("syscalls/sys_enter_sched_get_priority_max", Some(0)),
+    }
+}
+
+fn count(loader: &Loader) -> u64 {
+    loader.counters().unwrap().iter().map(|count| count.values[0]).sum()
+}
+
+/// Acts without a pause from `go` to `stop`; gives how often, and how often it went as it must not.
+fn hammer(tid: &AtomicU32, go: &AtomicBool, stop: &AtomicBool, act: fn() -> bool) -> (u64, u64) {
+    // SAFETY: the call takes nothing and gives a number.
+    tid.store(unsafe { libc::gettid() } as u32, Ordering::Release);
+    while !go.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    let (mut calls, mut escaped) = (0, 0);
+    while !stop.load(Ordering::Acquire) {
+        calls += 1;
+        escaped += u64::from(!act());
+        // With one CPU, the switching side shall come to run in between.
+        std::thread::yield_now();
+    }
+    (calls, escaped)
+}
+
+fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
+    let (tid, go, stop) = (AtomicU32::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let hook = HookKey { flavour, target: trial.target.clone() };
+    let (calls, escaped) = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| hammer(&tid, &go, &stop, trial.act));
+        while tid.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let tid = tid.load(Ordering::Acquire);
+        for version in 0..=SWITCHES {
+            let report = loader.apply(&[artefact(flavour, trial, tid, version as i32)]);
+            let expected = if version == 0 { Outcome::Installed } else { Outcome::Replaced };
+            let outcome = &report.hooks.first().expect("a report on the hook").outcome;
+            if *outcome != expected || !report.leftovers.is_empty() {
+                go.store(true, Ordering::Release);
+                stop.store(true, Ordering::Release);
+                panic!("{hook}: {report:?}");
+            }
+            go.store(true, Ordering::Release);
+        }
+        stop.store(true, Ordering::Release);
+        thread.join().unwrap()
+    });
+    let (counted, memory) = (count(loader), loader.memory().unwrap());
+    println!(
+        "{hook}: {calls} calls, {counted} counted, {escaped} escaped, {} bytes",
+        memory.hooks[0].total()
+    );
+    assert!(calls >= SWITCHES, "{hook}: only {calls} calls");
+    assert_eq!(escaped, 0, "{hook}: the program's result did not come through");
+    assert!(counted >= calls, "{hook}: {} of {calls} calls were seen by neither program", calls - counted);
+    // Both programs see what happens while they overlap.
+    assert!(counted <= calls + calls / 4 + SWITCHES, "{hook}: {counted} counted of {calls} calls");
+    loader.apply(&[]);
+    // It is gone: a denied operation works again, an allowed one has always worked.
+    assert_eq!((trial.act)(), trial.result == 0, "{hook}: after its removal");
+}
+
+/// Appends the digit `id` to a number in `map`, when the thread `tid` is at the hook.
+fn append_digit(linux: &Linux, map: &LinuxMap, trial: &Trial, tid: u32, id: i32) -> Vec<u8> {
+    let mut program = Program::default();
+    program.insns.extend([mov(6, 1), call(GET_CURRENT_PID_TGID)]);
+    program.check(insn(0x16, 0, 0, 2, tid as i32));
+    if let Some(number) = trial.second_argument {
+        program.insns.push(insn(0x79, 1, 6, 8, 0));
+        program.check(jeq_imm(1, number, 2));
+    }
+    program.insns.extend(load_map_value(2, linux.map_number(map)));
+    // r1 = *r2 * 10 + id
+    program.insns.extend([load32(1, 2, 0), insn(0x27, 1, 0, 0, 10), add_imm(1, id), insn(0x63, 2, 1, 0, 0)]);
+    program.insns.extend([mov_imm(0, 0), exit()]);
+    program.insns.concat()
+}
+
+/// Whether a switch needs an overlap depends on who runs first.
+#[test]
+fn programs_on_one_hook_run_in_the_order_that_switches_count_on() {
+    let probed = probed();
+    let names = BtfNames::read(&probed.profile.btf).unwrap();
+    let linux = Linux::new().unwrap();
+    // SAFETY: the call takes nothing and gives a number.
+    let tid = unsafe { libc::gettid() } as u32;
+    for flavour in flavours(&probed) {
+        let trial = trial(flavour, &names);
+        let shape =
+            MapShape { kind: MapType::Array, key_size: 4, value_size: 4, max_entries: 1, name: "order" };
+        let map = linux.map_create(&shape).unwrap();
+        let attach = |id| {
+            let insns = append_digit(&linux, &map, &trial, tid, id);
+            let spec = ProgramSpec { flavour, btf_id: trial.btf_id, insns: &insns, name: "order" };
+            let program = linux.program_load(&spec).unwrap();
+            linux.attach(&program, &AttachPoint { flavour, target: &trial.target }).unwrap()
+        };
+        let links = [attach(1), attach(2)];
+        (trial.act)();
+        let value = linux.map_lookup(&map, &[0; 4]).unwrap().unwrap();
+        let order = u32::from_ne_bytes(value.try_into().unwrap());
+        links.into_iter().for_each(|link| linux.detach(link).unwrap());
+        let hook = HookKey { flavour, target: trial.target };
+        println!("{hook}: {order}");
+        assert_eq!(order, if hook.newest_runs_first() { 21 } else { 12 }, "{hook}");
+    }
+}
+
+#[test]
+fn every_flavour_that_the_probe_finds_works() {
+    let probed = probed();
+    let found = flavours(&probed);
+    println!("{}: {found:?}", probed.profile.release);
+    if let Ok(expected) = std::env::var("FERRAGON_FLAVOURS") {
+        let found: Vec<String> = found.iter().map(|flavour| format!("{flavour:?}")).collect();
+        assert_eq!(found.join(","), expected);
+    }
+    let names = BtfNames::read(&probed.profile.btf).unwrap();
+    let base = Base::load(&BaseOptions::default()).unwrap();
+    let linux = Linux::new().unwrap();
+    for flavour in found {
+        let trial = trial(flavour, &names);
+        let objects = BaseObjects::of(&base, &linux).unwrap();
+        let mut loader = Loader::new(linux, objects, ProcFs::at("/proc"));
+        exercise(&mut loader, flavour, &trial);
+        assert_eq!(loader.close(), []);
+    }
+}
