@@ -208,7 +208,7 @@ const TAIL: usize = 60;
 
 /// Whether the kernel found itself at fault.
 fn warned(log: &str) -> bool {
-    ["WARNING: CPU", "BUG: ", "Oops", "possible circular locking"].iter().any(|mark| log.contains(mark))
+    ["[ cut here ]", "BUG: ", "Oops", "possible circular locking"].iter().any(|mark| log.contains(mark))
 }
 
 const LOG: &str = "log";
@@ -300,4 +300,38 @@ fn copy(from: Option<impl Read>, to: &mut (dyn Write + Send), stop: &AtomicBool)
 fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| fs::metadata(dir.join(program)).is_ok_and(|meta| meta.is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Ending, Outcome, TAIL};
+
+    fn trouble(ending: Ending, log: &str) -> Option<String> {
+        Outcome { ending, log: log.to_owned(), elapsed: Duration::from_secs(7) }.trouble()
+    }
+
+    #[test]
+    fn a_quiet_kernel_and_any_exit_status_are_no_trouble() {
+        assert_eq!(trouble(Ending::Exited(3), "[ 0.1] ACPI: IRQ 6 override\n"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_warned_is_told_even_if_the_command_succeeded() {
+        let told =
+            trouble(Ending::Exited(0), "------------[ cut here ]------------\nWARNING: x.c:1\n").unwrap();
+        assert!(told.contains("warned") && told.ends_with("WARNING: x.c:1"), "{told}");
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_told() {
+        let log: String = (0..500).map(|line| format!("line {line}\n")).collect();
+        let told = trouble(Ending::TimedOut { started: false }, &log).unwrap();
+        assert!(
+            told.contains("before the command was started (7 s)") && told.ends_with("line 499"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), TAIL + 1);
+    }
 }
