@@ -2,7 +2,8 @@
 //!
 //! Guarantees, on every path:
 //! * a hook runs its old program until its new one is loaded, attached and its process sets are true; then one store
-//!   switches over; then the old one goes. An artefact that fails leaves its hook as it was, and harms no other hook;
+//!   switches over; then the old one goes (the one exception, which is the kernel's: [`HookKey::is_at_return`]). An artefact
+//!   that fails leaves its hook as it was, and harms no other hook;
 //! * nothing half-loaded stays: what was made for a failed artefact is released;
 //! * records of a replaced program can be decoded for a while ([`Schemas`]).
 

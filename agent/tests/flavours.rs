@@ -195,7 +195,10 @@ fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
     );
     assert!(calls >= SWITCHES, "{hook}: only {calls} calls");
     assert_eq!(escaped, 0, "{hook}: the program's result did not come through");
-    assert!(counted >= calls, "{hook}: {} of {calls} calls were seen by neither program", calls - counted);
+    let missed = calls.saturating_sub(counted);
+    // A call is bound to its return programs when it begins: one that is inside at a switch may be missed.
+    let allowed = if hook.is_at_return() { SWITCHES } else { 0 };
+    assert!(missed <= allowed, "{hook}: {missed} of {calls} calls were seen by neither program");
     // Both programs see what happens while they overlap.
     assert!(counted <= calls + calls / 4 + SWITCHES, "{hook}: {counted} counted of {calls} calls");
     loader.apply(&[]);

@@ -18,6 +18,12 @@ impl HookKey {
         HookKey { flavour, target: artefact.attach.target.clone() }
     }
 
+    /// Whether its program runs when a function returns. The kernel binds a call to such programs when it begins, so a
+    /// call that is inside the function while the program is replaced is seen by neither.
+    pub fn is_at_return(&self) -> bool {
+        matches!(self.flavour, Flavour::Fexit | Flavour::Kretprobe)
+    }
+
     /// Whether of two programs on this hook the one attached last runs first: trampolines
     /// (kernel/bpf/trampoline.c, `hlist_add_head`) and kprobes (kernel/kprobes.c, `list_add_rcu`). Tracepoints append.
     pub fn newest_runs_first(&self) -> bool {
