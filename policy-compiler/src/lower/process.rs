@@ -10,6 +10,7 @@ use api::artefact::{RelocKind, SharedMap};
 /// Offsets in `struct process`, `bpf-programs/c/records.h`.
 pub(super) mod process_field {
     pub const START: i16 = 0;
+    pub const PARENT_START: i16 = 8;
     pub const OWN: i16 = 24;
     pub const PARENT: i16 = 56;
     pub const INHERITED: i16 = 88;
@@ -53,6 +54,14 @@ impl Lower<'_> {
         for value in values {
             self.asm.jump32_if(Cond::Eq, R1, *value as i32, hit);
         }
+    }
+
+    /// Jumps to `skip` if the parent is not known: filters on it pass then, negated or not.
+    pub(super) fn pass_without_parent(&mut self, skip: Label) {
+        self.asm.load(Size::D, R1, FP, slot::PROCESS);
+        self.asm.jump_if(Cond::Eq, R1, 0, skip);
+        self.asm.load(Size::D, R1, R1, process_field::PARENT_START);
+        self.asm.jump_if(Cond::Eq, R1, 0, skip);
     }
 
     /// A process that is not in the map is in no set.

@@ -139,6 +139,9 @@ impl Lower<'_> {
                 }
             }
             self.skip_unless_asked(test.asked(), skip);
+            if matches!(test.test, Test::ProcessSet { parent: true, .. }) {
+                self.pass_without_parent(skip);
+            }
             let hit = self.asm.label();
             self.cheap_test(&test.test, hit, unread)?;
             // Fell through: the test does not hold.

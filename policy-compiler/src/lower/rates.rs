@@ -9,7 +9,6 @@ use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R4, R7, R8, Size};
 use crate::plan::Entry;
 use crate::typed::{RateLimit, RateScope};
 use api::artefact::{PolicyCounter, SharedMap};
-use std::ops::Range;
 
 /// Bytes of each argument that count.
 const SAMPLE: i32 = 40;
@@ -17,13 +16,13 @@ const SAMPLE: i32 = 40;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Lower<'_> {
-    /// Jumps to `end` if the event is suppressed. `fixed`: where arguments of fixed size lie in the event.
+    /// Jumps to `end` if the event is suppressed. `fixed`: places of the words of arguments of fixed size.
     pub(super) fn rate_limit(
         &mut self,
         entry: &Entry<'_>,
         matched: Matched,
         limit: RateLimit,
-        fixed: Range<i32>,
+        fixed: &[i32],
         texts: &[usize],
         end: Label,
     ) {
@@ -35,7 +34,7 @@ impl Lower<'_> {
             RateScope::Global => self.asm.mov_imm(R1, 0),
         }
         self.mix();
-        for word in fixed.step_by(8) {
+        for word in fixed.iter().copied() {
             self.asm.load(Size::D, R1, R7, (scratch::EVENT + word) as i16);
             self.mix();
         }

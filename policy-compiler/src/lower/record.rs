@@ -99,11 +99,16 @@ impl Lower<'_> {
         }
         self.header(matched, args.len());
         let mut at = HEADER;
+        let mut words = Vec::new();
         for arg in args.iter().filter(|arg| !arg.ty.record_kind().is_text()) {
+            let start = at;
             at = self.fixed_arg(*arg, at)?;
+            // Two sockets of one connection after the other are the same thing to a rate limit.
+            let cookie = if arg.ty.record_kind() == Kind::Sock { 8 } else { 0 };
+            words.extend((start..at - cookie).step_by(8));
         }
         if let Some(limit) = matched.rate_limit {
-            self.rate_limit(entry, matched, limit, HEADER..at, &texts, end);
+            self.rate_limit(entry, matched, limit, &words, &texts, end);
         }
         self.asm.mov_imm(R8, 0);
         let share = scratch::EVENT_TEXT / texts.len().max(1) as i32 & !7;
@@ -172,6 +177,10 @@ impl Lower<'_> {
         self.asm.jump(end);
         self.asm.bind(unread);
         self.put_imm(Size::W, at, kind as i32 | ARG_ERROR << 16);
+        if kind == Kind::Int {
+            // Not what an earlier event left there.
+            self.put_imm(Size::D, payload, 0);
+        }
         self.asm.bind(end);
         Ok(payload + kind.size())
     }

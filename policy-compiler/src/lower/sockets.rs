@@ -90,6 +90,7 @@ impl Lower<'_> {
             Ok(())
         };
         put(self, "__sk_common.skc_family", Size::H, Size::H, to.family)?;
+        self.jump_if_unread(typed, unread);
         put(self, "sk_protocol", self.width("sock", "sk_protocol"), Size::H, to.protocol)?;
         put(self, "__sk_common.skc_state", Size::B, Size::H, 6)?;
         put(self, "__sk_common.skc_num", Size::H, Size::H, to.sport)?;

@@ -9,8 +9,8 @@ use crate::typed::{ArgTest, ArgType, IntTest, IntType, IpNet, Side, SockField, T
 use super::call::{Call, PathValue, Value};
 
 const S_IFMT: u16 = 0o170_000;
-/// Bytes of a string that are read.
-const STRING_LIMIT: usize = 4096;
+/// Bytes of a string that are read: 4096 with its NUL.
+const STRING_LIMIT: usize = 4095;
 /// Bytes of a buffer that are read.
 const BUFFER_LIMIT: u64 = 4095;
 
@@ -25,11 +25,10 @@ pub fn argument_matches(test: &ArgTest, arg: &TypedArg, value: &Value, call: &Ca
         ArgTest::FileType { not, modes } => {
             path(value).is_some_and(|path| modes.contains(&(path.mode & S_IFMT)) != *not)
         }
-        ArgTest::Addr { not, side, nets } => {
-            address(value, *side).is_some_and(|addr| nets.iter().any(|net| contains(*net, addr)) != *not)
-        }
+        ArgTest::Addr { not, side, nets } => address(value, *side)
+            .is_some_and(|addr| addr.is_some_and(|addr| nets.iter().any(|net| contains(*net, addr))) != *not),
         ArgTest::Port { not, side, ranges } => {
-            port(value, *side).is_some_and(|port| in_ranges(ranges, port) != *not)
+            port(value, *side).is_some_and(|port| port.is_some_and(|port| in_ranges(ranges, port)) != *not)
         }
         ArgTest::SockField { field, ranges } => {
             sock_field(value, *field).is_some_and(|found| in_ranges(ranges, found))
@@ -73,7 +72,7 @@ fn path(value: &Value) -> Option<&PathValue> {
 }
 
 /// The text that a test compares; `None` if there is none to compare with.
-fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
+pub(super) fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
     match arg.ty {
         ArgType::String | ArgType::Filename | ArgType::Auto => match value {
             Value::Text(text) => Some(text.iter().copied().take(STRING_LIMIT).collect()),
@@ -91,8 +90,13 @@ fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
 /// that are asked for and are not there make the whole buffer unreadable; one that is filled by the function is
 /// unreadable before its return.
 pub fn buffer_bytes(arg: &TypedArg, value: &Value, call: &Call) -> Option<(u64, Vec<u8>)> {
-    let Value::Bytes(bytes) = value else { return None };
     let asked = buffer_size(arg, call)?;
+    let bytes = match value {
+        Value::Bytes(bytes) => bytes.as_slice(),
+        // Nothing is asked, so nothing can fail.
+        Value::Unreadable if asked == 0 => &[],
+        _ => return None,
+    };
     let wanted = asked.min(BUFFER_LIMIT) as usize;
     bytes.get(..wanted).map(|bytes| (asked, bytes.to_vec()))
 }
@@ -104,8 +108,8 @@ fn buffer_size(arg: &TypedArg, call: &Call) -> Option<u64> {
         (false, None) => return None,
     };
     match size {
-        // A negative length is an error code or a caller's mistake: nothing is there to read.
-        Value::Int(size) => Some(if (*size as i64) < 0 { 0 } else { *size }),
+        // A negative length is an error code or a caller's mistake.
+        Value::Int(size) => u64::try_from(*size as i64).ok(),
         _ => None,
     }
 }
@@ -118,17 +122,22 @@ pub(super) fn text_passes(op: TextOp, text: &[u8], value: &[u8]) -> bool {
     }
 }
 
-fn address(value: &Value, side: Side) -> Option<IpAddr> {
+/// The address of one end; `Some(None)` for families that have none, which are in no network.
+fn address(value: &Value, side: Side) -> Option<Option<IpAddr>> {
     let pair = match value {
         Value::Sock(sock) => sock.addrs,
         Value::Skb(skb) => skb.addrs,
         Value::Sockaddr(addr) => addr.addr.map(|addr| (addr, addr)),
-        _ => None,
-    }?;
-    Some(match side {
+        _ => return None,
+    };
+    Some(pair.map(|pair| end(pair, side)))
+}
+
+fn end<T>(pair: (T, T), side: Side) -> T {
+    match side {
         Side::Source => pair.0,
         Side::Destination => pair.1,
-    })
+    }
 }
 
 fn contains(net: IpNet, addr: IpAddr) -> bool {
@@ -140,17 +149,15 @@ fn contains(net: IpNet, addr: IpAddr) -> bool {
     }
 }
 
-fn port(value: &Value, side: Side) -> Option<u16> {
-    let ports = match value {
-        Value::Sock(sock) => sock.ports,
-        Value::Skb(skb) => skb.ports,
-        Value::Sockaddr(addr) => (addr.port, addr.port),
+/// The port of one end; `Some(None)` for families that have none, which are in no range.
+fn port(value: &Value, side: Side) -> Option<Option<u16>> {
+    let (inet, ports) = match value {
+        Value::Sock(sock) => (sock.addrs.is_some(), sock.ports),
+        Value::Skb(skb) => (skb.addrs.is_some(), skb.ports),
+        Value::Sockaddr(addr) => (addr.addr.is_some(), (addr.port, addr.port)),
         _ => return None,
     };
-    Some(match side {
-        Side::Source => ports.0,
-        Side::Destination => ports.1,
-    })
+    Some(inet.then(|| end(ports, side)))
 }
 
 fn sock_field(value: &Value, field: SockField) -> Option<u32> {

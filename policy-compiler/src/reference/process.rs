@@ -1,7 +1,8 @@
 //! In: a filter on the calling process. Out: whether it passes.
 //!
-//! A process that is not in the table of processes is an empty entry: positive filters on its pid or binary
-//! fail, negated ones pass. A parent that is not in the table passes every filter on it.
+//! A process that is not in the table of processes has no binary and no ancestors: positive filters on them fail,
+//! negated ones pass. Its own pid is known all the same. A parent that is not in the table passes every filter
+//! on it.
 
 use crate::typed::{
     BinaryTest, CapabilitySet, CapabilityTest, NamespaceKind, NamespaceTest, NamespaceValue, PidTest, TextOp,
@@ -21,7 +22,7 @@ pub(super) fn pid_passes(test: &PidTest, process: &Process) -> bool {
 
 /// `None`: cannot be told, so neither `In` nor `NotIn` passes.
 fn pid_listed(test: &PidTest, process: &Process) -> Option<bool> {
-    if !process.known {
+    if !process.known && test.follow_forks {
         return Some(false);
     }
     let own = if test.namespace_pid { process.ns_pid } else { process.tgid };

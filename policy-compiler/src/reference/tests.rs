@@ -168,7 +168,11 @@ fn mapped_addresses_are_ipv4_and_a_family_without_entries_passes_only_negated_te
     assert!(passes(ArgType::Sock, test(false), sock("::ffff:127.0.0.9")));
     assert!(!passes(ArgType::Sock, test(false), sock("::1")));
     assert!(passes(ArgType::Sock, test(true), sock("::1")));
-    assert!(!passes(ArgType::Sock, test(true), Value::Sock(SockValue { family: 1, ..SockValue::default() })));
+    let local = Value::Sock(SockValue { family: 1, ..SockValue::default() });
+    assert!(passes(ArgType::Sock, test(true), local.clone()));
+    let port = |not| ArgTest::Port { not, side: Side::Source, ranges: vec![(0, 65535)] };
+    assert!(!passes(ArgType::Sock, port(false), local.clone()));
+    assert!(passes(ArgType::Sock, port(true), local));
 }
 
 fn process(tgid: u32, binary: &str, ancestors: &[(u32, &str)]) -> Process {
@@ -190,7 +194,7 @@ fn process_passes(test: FilterTest, process: &Process) -> bool {
 fn unknown_processes_fail_positive_and_pass_negated_filters() {
     let binary =
         |not| BinaryTest { not, op: TextOp::Equal, values: vec!["/a".into()], follow_children: false };
-    let pids = |not| PidTest { not, namespace_pid: false, follow_forks: false, values: vec![7] };
+    let pids = |not| PidTest { not, namespace_pid: false, follow_forks: true, values: vec![7] };
     let unknown = Process { known: false, ..process(7, "/a", &[]) };
     assert!(!process_passes(FilterTest::Binary(binary(false)), &unknown));
     assert!(process_passes(FilterTest::Binary(binary(true)), &unknown));

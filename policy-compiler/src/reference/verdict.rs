@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 
 use crate::typed::{
-    Action, Filter, FilterTest, Mode, RateLimit, RateScope, Selector, TypedHook, TypedPolicy,
+    Action, ArgType, Filter, FilterTest, Mode, RateLimit, RateScope, Selector, TypedHook, TypedPolicy,
 };
 
-use super::argument::{argument_matches, buffer_bytes, integer};
+use super::argument::{argument_matches, integer, text};
 use super::call::{Call, Value};
 use super::process::{binary_passes, capabilities_pass, namespace_passes, parent_binary_passes, pid_passes};
 
-/// Bytes of each argument that tell rate-limited events apart.
+/// Bytes of each text that tell rate-limited events apart.
 const RATE_KEY_BYTES: usize = 40;
 
 /// What one policy's hook entry does about a call.
@@ -132,25 +132,35 @@ impl Evaluator {
         EventFate::Posted
     }
 
-    /// At most one event per interval for each (hook, action, scope, start of each argument).
+    /// At most one event per interval for each (hook, action, scope, start of each value of the event).
     fn rate_passes(&mut self, site: &Site<'_>, action: usize, limit: RateLimit, call: &Call) -> bool {
         let scope = match limit.scope {
             RateScope::Thread => u64::from(call.process.tid),
             RateScope::Process => u64::from(call.process.tgid),
             RateScope::Global => 0,
         };
-        let args = site.hook.args.iter().map(|arg| {
-            let value = call.args.get(&arg.index).unwrap_or(&Value::Unreadable);
-            let bytes = match value {
-                Value::Bytes(_) => buffer_bytes(arg, value, call).unwrap_or_default().1,
-                Value::Text(text) => text.clone(),
-                Value::Path(path) | Value::Fd { file: Some(path), .. } => path.text.clone(),
+        let args = site.hook.args.iter().map(|arg| (arg, call.args.get(&arg.index)));
+        let ret = site.hook.ret.iter().map(|arg| (arg, call.ret.as_ref()));
+        let values = args.chain(ret).map(|(arg, value)| {
+            let value = value.unwrap_or(&Value::Unreadable);
+            match arg.ty {
+                ArgType::String
+                | ArgType::Filename
+                | ArgType::CharBuf
+                | ArgType::File
+                | ArgType::Fd
+                | ArgType::Path
+                | ArgType::Dentry
+                | ArgType::LinuxBinprm => {
+                    let text = text(arg, value, call).unwrap_or_default();
+                    text.into_iter().take(RATE_KEY_BYTES).collect()
+                }
+                // Other values are shorter than that in the kernel.
                 _ => integer(arg.ty, value)
                     .map_or_else(|| format!("{value:?}").into_bytes(), |(int, _)| int.to_le_bytes().to_vec()),
-            };
-            bytes.into_iter().take(RATE_KEY_BYTES).collect()
+            }
         });
-        let key = (site.policy, site.index, action, scope, args.collect());
+        let key = (site.policy, site.index, action, scope, values.collect());
         let interval = u64::from(limit.interval_ms) * 1_000_000;
         match self.passed.get(&key) {
             Some(last) if call.time.saturating_sub(*last) < interval => false,

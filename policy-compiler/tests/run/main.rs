@@ -1,7 +1,15 @@
 //! In: policies and calls of hooked functions. Out: what compiled programs do with them in a user-space eBPF
 //! machine over a fake kernel, compared with the reference evaluator.
 
+mod choices;
+mod compare;
 mod machine;
+mod node;
 mod places;
+mod profile;
+mod properties;
+mod random;
+mod record;
+mod scenario;
 mod vm;
 mod world;

@@ -83,21 +83,8 @@ impl Node {
         ];
         for (shared, kind, sizes) in maps {
             let number = self.vm.maps.len() as u32;
-            self.vm.add_map(Map::new(shared.as_str_name(), number, kind, sizes, CPUS as usize));
+            self.vm.add_map(Map::new(&format!("{shared:?}"), number, kind, sizes, CPUS as usize));
             self.shared.insert(shared as i32, number);
-        }
-        self.dirty_scratch(slots);
-    }
-
-    /// Scratch slots keep what earlier programs left there; all but the lock word is noise.
-    fn dirty_scratch(&mut self, slots: usize) {
-        let number = self.shared[&(SharedMap::Scratch as i32)] as usize;
-        for slot in 0..slots as u32 {
-            let at = self.vm.maps[number].lookup(&mut self.vm.memory, &slot.to_le_bytes(), 0);
-            let region = self.vm.memory.get_mut(at).expect("array values exist");
-            for (index, byte) in region.bytes.iter_mut().enumerate().skip(8) {
-                *byte = (index as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1;
-            }
         }
     }
 

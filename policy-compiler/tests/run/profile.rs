@@ -21,8 +21,16 @@ pub const VARIANTS: [Variant; 4] =
 
 /// Inode numbers of process 1's namespaces, in the order of the profile.
 pub const HOST_NAMESPACES: [u32; 10] = [
-    4_026_531_838, 4_026_531_839, 4_026_531_841, 4_026_531_836, 4_026_531_836, 4_026_531_840, 4_026_531_834,
-    4_026_531_834, 4_026_531_835, 4_026_531_837,
+    4_026_531_838,
+    4_026_531_839,
+    4_026_531_841,
+    4_026_531_836,
+    4_026_531_836,
+    4_026_531_840,
+    4_026_531_834,
+    4_026_531_834,
+    4_026_531_835,
+    4_026_531_837,
 ];
 
 impl Variant {
@@ -88,10 +96,7 @@ pub fn formats() -> Vec<TracepointFormat> {
         format(
             "raw_syscalls",
             "sys_enter",
-            vec![
-                field("id", "long", 8, 8, true, 0),
-                field("args", "unsigned long[6]", 16, 48, false, 6),
-            ],
+            vec![field("id", "long", 8, 8, true, 0), field("args", "unsigned long[6]", 16, 48, false, 6)],
         ),
         format(
             "syscalls",

@@ -2,6 +2,6 @@
 
 pub mod calls;
 pub mod filters;
-pub mod pools;
 pub mod policies;
+pub mod pools;
 pub mod shapes;

@@ -30,7 +30,8 @@ const RECORD_HOOK: u16 = 5;
 const HEADER: usize = 48;
 
 fn number(bytes: &[u8], at: usize, len: usize) -> Result<u64, String> {
-    let slice = bytes.get(at..at + len).ok_or_else(|| format!("record of {} bytes is cut at {at}", bytes.len()))?;
+    let slice =
+        bytes.get(at..at + len).ok_or_else(|| format!("record of {} bytes is cut at {at}", bytes.len()))?;
     Ok(slice.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
@@ -58,7 +59,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, String> {
     let count = number(bytes, 44, 4)?;
     let mut at = HEADER;
     for _ in 0..count {
-        let (kind, flags, len) = (number(bytes, at, 2)?, number(bytes, at + 2, 2)?, number(bytes, at + 4, 4)?);
+        let (kind, flags, len) =
+            (number(bytes, at, 2)?, number(bytes, at + 2, 2)?, number(bytes, at + 4, 4)?);
         let payload = bytes.get(at + 8..at + 8 + len as usize).ok_or("an argument is cut")?;
         record.args.push(RecordArg {
             kind: kind as u16,

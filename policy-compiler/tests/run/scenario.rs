@@ -41,7 +41,13 @@ pub const FIRST_FIELD: u32 = 4;
 
 impl Scenario {
     /// Runs the node's programs on this call. `world` holds the files that the arguments name.
-    pub fn run(&self, node: &mut Node, kernel: &Kernel, mut world: World<'_>, root: Place) -> Result<Told, Trap> {
+    pub fn run(
+        &self,
+        node: &mut Node,
+        kernel: &Kernel,
+        mut world: World<'_>,
+        root: Place,
+    ) -> Result<Told, Trap> {
         let mut open = Vec::new();
         let mut registers = Vec::new();
         let mut values = BTreeMap::new();

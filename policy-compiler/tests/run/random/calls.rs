@@ -17,11 +17,11 @@ use crate::world::network::{AF_INET, AF_INET6, TCP, UDP};
 /// A call with random arguments by a random process.
 pub fn scenario(choices: &mut Choices<'_>, shape: &Shape, places: &[Place], time: u64) -> Scenario {
     let mut args: Vec<ArgSpec> =
-        shape.params.iter().map(|param| argument(choices, *param, places)).collect();
+        shape.params.iter().map(|param| argument(choices, *param, places, shape.wild)).collect();
     let tracepoint = matches!(shape.point, policy_compiler::typed::HookPoint::Tracepoint { .. });
     for (index, param) in shape.params.iter().enumerate() {
         if let Param::Buffer { size, .. } = param {
-            args[size as usize] = ArgSpec::Int(size_of(choices, &args[index]));
+            args[*size as usize] = ArgSpec::Int(size_of(choices, &args[index]));
         }
     }
     if tracepoint {
@@ -58,17 +58,22 @@ fn size_of(choices: &mut Choices<'_>, buffer: &ArgSpec) -> u64 {
     }
 }
 
-fn argument(choices: &mut Choices<'_>, param: Param, places: &[Place]) -> ArgSpec {
+fn argument(choices: &mut Choices<'_>, param: Param, places: &[Place], wild: bool) -> ArgSpec {
     let pointer = !matches!(param, Param::Int(_) | Param::Fd | Param::Capability | Param::SyscallNumber);
     if pointer && choices.rarely(12) {
         let user = matches!(
             param,
             Param::Text { user: true } | Param::Buffer { user: true, .. } | Param::Sockaddr { user: true }
         );
-        return ArgSpec::Bad { user };
+        if param == Param::Filename && !wild {
+            return ArgSpec::NullText;
+        }
+        let text = matches!(param, Param::Text { .. });
+        return if user || text || wild { ArgSpec::Bad { user } } else { ArgSpec::Null };
     }
     match param {
-        Param::Int(_) | Param::Capability | Param::SyscallNumber => ArgSpec::Int(choices.of(&INTS)),
+        Param::Int(_) | Param::Capability => ArgSpec::Int(choices.of(&INTS)),
+        Param::SyscallNumber => ArgSpec::Int(choices.of(&[0, 1, 2, 3, 5, 21, 100, 257, 461])),
         Param::Fd => match choices.below(6) {
             5 => ArgSpec::ClosedFd(choices.of(&[0, 2, 77, 0xffff_ffff, u64::MAX])),
             _ => ArgSpec::Fd(choices.of(places)),
@@ -160,6 +165,10 @@ fn process(choices: &mut Choices<'_>) -> Process {
             earlier: Vec::new(),
         }),
         namespaces,
-        capabilities: Capabilities { effective: set(choices), inheritable: set(choices), permitted: set(choices) },
+        capabilities: Capabilities {
+            effective: set(choices),
+            inheritable: set(choices),
+            permitted: set(choices),
+        },
     }
 }

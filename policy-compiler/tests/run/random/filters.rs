@@ -37,7 +37,8 @@ pub fn argument_test(choices: &mut Choices<'_>, ty: ArgType) -> Option<ArgTest> 
             text(choices, &texts(), ty == ArgType::String)
         }
         ArgType::File | ArgType::Path if choices.rarely(5) => {
-            let modes = choices.list(1, 3, |c| c.of(&[0o100_000, 0o040_000, 0o140_000, 0o020_000, 0o120_000]));
+            let modes =
+                choices.list(1, 3, |c| c.of(&[0o100_000, 0o040_000, 0o140_000, 0o020_000, 0o120_000]));
             ArgTest::FileType { not: choices.flip(), modes: sorted(modes) }
         }
         ArgType::File | ArgType::Fd | ArgType::Path | ArgType::Dentry | ArgType::LinuxBinprm => {
@@ -221,11 +222,17 @@ fn process_filter(choices: &mut Choices<'_>) -> FilterTest {
         3 => FilterTest::Namespace(NamespaceTest {
             not: choices.flip(),
             kind: choices.of(&policy_compiler::reference::Namespaces::KINDS),
-            values: choices.list(1, 4, |c| c.of(&[NamespaceValue::Host, NamespaceValue::Inode(7), NamespaceValue::Inode(8)])),
+            values: choices.list(1, 4, |c| {
+                c.of(&[NamespaceValue::Host, NamespaceValue::Inode(7), NamespaceValue::Inode(8)])
+            }),
         }),
         _ => FilterTest::Capabilities(CapabilityTest {
             not: choices.flip(),
-            set: choices.of(&[CapabilitySet::Effective, CapabilitySet::Inheritable, CapabilitySet::Permitted]),
+            set: choices.of(&[
+                CapabilitySet::Effective,
+                CapabilitySet::Inheritable,
+                CapabilitySet::Permitted,
+            ]),
             namespace_only: choices.flip(),
             mask: choices.of(&[1 << 21, 1, 1 << 40, (1 << 21) | 1]),
         }),

@@ -1,8 +1,8 @@
 //! In: a shape. Out: policies with hooks on it.
 
 use policy_compiler::typed::{
-    Action, ArgType, HookPoint, IntType, Mode, PolicyKey, RateLimit, RateScope, Selector, TypedArg, TypedHook,
-    TypedPolicy,
+    Action, ArgType, HookPoint, IntType, Mode, PolicyKey, RateLimit, RateScope, Selector, TypedArg,
+    TypedHook, TypedPolicy,
 };
 
 use super::filters::{argument_test, filter};

@@ -12,12 +12,19 @@ pub enum Param {
     Dentry,
     Binprm,
     Filename,
-    Text { user: bool },
+    Text {
+        user: bool,
+    },
     /// Its length is in this parameter.
-    Buffer { user: bool, size: u32 },
+    Buffer {
+        user: bool,
+        size: u32,
+    },
     Sock,
     Socket,
-    Sockaddr { user: bool },
+    Sockaddr {
+        user: bool,
+    },
     Skb,
     CapSet,
     Cred,
@@ -34,6 +41,9 @@ pub struct Shape {
     pub params: Vec<Param>,
     /// An `Override` has a mechanism wherever the hook has one.
     pub overridable: bool,
+    /// Pointers to objects may lead nowhere. Typed programs load through those that the kernel vouches for, so
+    /// there only NULL is told apart.
+    pub wild: bool,
 }
 
 impl Param {
@@ -53,7 +63,9 @@ impl Param {
             Param::Socket => vec![ArgType::Socket],
             Param::Sockaddr { .. } => vec![ArgType::Sockaddr],
             Param::Skb => vec![ArgType::Skb],
-            Param::CapSet => vec![ArgType::CapSet(CapSetField::KernelCap), ArgType::CapSet(CapSetField::Permitted)],
+            Param::CapSet => {
+                vec![ArgType::CapSet(CapSetField::KernelCap), ArgType::CapSet(CapSetField::Permitted)]
+            }
             Param::Cred => vec![ArgType::Cred],
             Param::Capability => vec![ArgType::Capability, ArgType::Int(IntType::S32)],
             Param::SyscallNumber => vec![ArgType::Syscall64],
@@ -70,21 +82,25 @@ pub fn shapes() -> Vec<Shape> {
         point: HookPoint::Kprobe { function: function.to_owned() },
         params: params.to_vec(),
         overridable: function.starts_with("security_"),
+        wild: false,
     };
     let syscall = |name: &str, params: &[Param]| Shape {
         point: HookPoint::Syscall { name: name.to_owned() },
         params: params.to_vec(),
         overridable: false,
+        wild: false,
     };
     let lsm = |hook: &str, params: &[Param]| Shape {
         point: HookPoint::Lsm { hook: hook.to_owned() },
         params: params.to_vec(),
         overridable: true,
+        wild: false,
     };
     let tracepoint = |subsystem: &str, event: &str, params: &[Param]| Shape {
         point: HookPoint::Tracepoint { subsystem: subsystem.to_owned(), event: event.to_owned() },
         params: params.to_vec(),
         overridable: false,
+        wild: false,
     };
     let (text, user_text) = (Text { user: false }, Text { user: true });
     vec![
@@ -96,13 +112,13 @@ pub fn shapes() -> Vec<Shape> {
         kprobe("tcp_v4_rcv", &[Skb]),
         kprobe("cap_capable", &[Cred, Opaque, Capability, Int(U32)]),
         kprobe("security_capset", &[Cred, Cred, CapSet, CapSet, CapSet]),
-        kprobe("do_filp_open", &[Int(S32), Filename]),
-        kprobe("kernel_write", &[File, Buffer { user: false, size: 2 }, Int(U64)]),
-        kprobe("security_sb_mount", &[text, Path, text, Int(U64)]),
+        kprobe("do_filp_open", &[Int(S32), Filename, Opaque]),
+        kprobe("kernel_write", &[File, Buffer { user: false, size: 2 }, Int(U64), Opaque]),
+        kprobe("security_sb_mount", &[text, Path, text, Int(U64), Opaque]),
         kprobe("fixture_int8", &[Int(S8), Int(U8)]),
         kprobe("fixture_int16", &[Int(S16), Int(U16)]),
         kprobe("fixture_int32", &[Int(S32), Int(U32)]),
-        kprobe("fixture_int64", &[Int(S64), Int(U64)]),
+        kprobe("fixture_int64", &[Int(S64), Int(U64), Int(S64), Int(U64)]),
         kprobe("fd_install", &[Fd, File]),
         lsm("file_open", &[File]),
         lsm("socket_connect", &[Socket, Sockaddr { user: false }, Int(S32)]),

@@ -45,6 +45,8 @@ pub enum ArgSpec {
     Skb(SkbValue),
     CapSet(u64),
     Cred,
+    /// A NULL pointer where the function wants an object.
+    Null,
     /// A pointer that leads nowhere.
     Bad {
         user: bool,
@@ -94,6 +96,7 @@ impl World<'_> {
                 (self.exact(&bytes, *user).0, Value::Text(text.clone()))
             }
             ArgSpec::Buffer { bytes, user } => (self.exact(bytes, *user).0, Value::Bytes(bytes.clone())),
+            ArgSpec::Null => (0, Value::Unreadable),
             ArgSpec::NullText => (0, Value::Text(Vec::new())),
             ArgSpec::Bad { user } => (if *user { BAD_USER } else { BAD_KERNEL }, Value::Unreadable),
             other => self.kernel_object(other),

@@ -96,7 +96,13 @@ impl World<'_> {
         let address = self.object("dentry");
         let inode = self.object("inode");
         self.set(inode, "inode", "i_mode", u64::from(mode));
-        let text = self.place(&[name, b"\0"].concat());
+        // Short names lie in the dentry.
+        let (inline, room) = self.field("dentry", "d_iname|d_shortname");
+        let text =
+            if name.len() < room { Address(address.0 + inline) } else { self.place(&[name, b"\0"].concat()) };
+        if name.len() < room {
+            self.write(text, name);
+        }
         let index = self.files.dentries.len();
         let up = parent.map_or(address, |parent| self.files.dentries[parent].address);
         self.set(address, "dentry", "d_parent", up.0);

@@ -1,0 +1,135 @@
+//! In: random policies and random calls. Out: the compiled programs do what the evaluator says, on each kind of
+//! kernel.
+
+use policy_compiler::reference::Evaluator;
+use policy_compiler::typed::{HookPoint, TypedPolicy};
+use policy_compiler::{Kernel, compile};
+use proptest::prelude::*;
+
+use crate::choices::Choices;
+use crate::compare::{Comparison, all_counters, describe};
+use crate::node::Node;
+use crate::places::surroundings;
+use crate::profile::{VARIANTS, Variant};
+use crate::random::calls::scenario;
+use crate::random::policies::{Allowed, policies};
+use crate::random::pools::plant;
+use crate::random::shapes::{Shape, shapes};
+use crate::scenario::Scenario;
+use crate::world::World;
+use api::artefact::Flavour;
+
+/// Whether this kind of kernel reaches the hook at all.
+pub fn reachable(variant: Variant, shape: &Shape) -> bool {
+    match (&shape.point, variant) {
+        (HookPoint::Lsm { .. }, Variant::Probes6 | Variant::Tracepoints7) => false,
+        (HookPoint::Kprobe { .. }, Variant::Tracepoints7) => false,
+        _ => true,
+    }
+}
+
+/// What policies may ask of this hook on this kind of kernel.
+pub fn allowed(variant: Variant, shape: &Shape) -> Allowed {
+    let trampolines = matches!(variant, Variant::Trampolines6 | Variant::Trampolines7);
+    let function = matches!(shape.point, HookPoint::Kprobe { .. } | HookPoint::Syscall { .. });
+    let syscall = matches!(shape.point, HookPoint::Syscall { .. });
+    let overrides = match variant {
+        Variant::Trampolines6 => shape.overridable,
+        Variant::Trampolines7 => shape.overridable || syscall,
+        Variant::Probes6 => syscall,
+        Variant::Tracepoints7 => false,
+    };
+    Allowed { overrides, returns: trampolines && function, enforcement: true }
+}
+
+/// Compiles policies and makes calls; `Err` tells the first difference.
+pub fn agree(
+    kernel: &Kernel,
+    policies: &[TypedPolicy],
+    root: usize,
+    calls: impl IntoIterator<Item = Scenario>,
+) -> Result<(), String> {
+    let compiled = compile(policies, kernel);
+    if let Some(problem) = compiled.diagnostics.values().flatten().find(|problem| problem.is_error()) {
+        return Err(format!("does not compile: {problem}"));
+    }
+    let mut node = Node::new(&compiled.artefacts, surroundings(Flavour::Fentry))
+        .map_err(|trap| format!("does not load: {trap}"))?;
+    let mut evaluator = Evaluator::default();
+    for scenario in calls {
+        let mut world = World::new(&kernel.btf);
+        let (_, roots) = plant(&mut world);
+        let before = all_counters(&node, policies);
+        let told = scenario
+            .run(&mut node, kernel, world, roots[root])
+            .map_err(|trap| format!("{trap}\n{scenario:?}"))?;
+        let expected = evaluator.call(policies, |hook| hook.point == scenario.point, &told.call);
+        let comparison = Comparison {
+            policies,
+            node: &node,
+            call: &told.call,
+            deeds: &told.deeds,
+            expected: &expected,
+            before: &before,
+        };
+        comparison.check().map_err(|what| {
+            format!("{what}\nexpected {expected:?}\n{scenario:?}\nvalues {:?}", told.call.args)
+        })?;
+    }
+    Ok(())
+}
+
+fn one_case(variant: Variant, kernel: &Kernel, entropy: &[u8]) -> Result<(), String> {
+    let mut choices = Choices::new(entropy);
+    let shapes: Vec<Shape> = shapes().into_iter().filter(|shape| reachable(variant, shape)).collect();
+    let mut shape = choices.of(&shapes);
+    shape.wild = variant == Variant::Probes6;
+    let calls = 1 + choices.below(4);
+    let root = usize::from(choices.rarely(6));
+    let policies = policies(&mut choices, &shape, allowed(variant, &shape));
+    let mut world = World::new(&kernel.btf);
+    let (places, _) = plant(&mut world);
+    let scenarios: Vec<Scenario> = (0..calls)
+        .map(|call| scenario(&mut choices, &shape, &places, 1_000_000_000 * (10 + 3 * call as u64)))
+        .collect();
+    agree(kernel, &policies, root, scenarios).map_err(|what| format!("{what}\n{}", describe(&policies)))
+}
+
+/// Random bytes; each case is a policy set and up to four calls.
+fn run(variant: Variant) {
+    let kernel = Kernel::new(variant.profile()).expect("the fixture is BTF");
+    let cases = std::env::var("RUN_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1500);
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        // Smaller is easier to read, but not worth minutes.
+        max_shrink_time: 20_000,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(entropy in prop::collection::vec(any::<u8>(), 0..250))| {
+        if let Err(what) = one_case(variant, &kernel, &entropy) {
+            return Err(TestCaseError::fail(format!("on {variant:?}: {what}")));
+        }
+    });
+}
+
+#[test]
+fn compiled_programs_agree_with_the_evaluator_on_older_trampolines() {
+    run(VARIANTS[0]);
+}
+
+#[test]
+fn compiled_programs_agree_with_the_evaluator_on_newer_trampolines() {
+    run(VARIANTS[1]);
+}
+
+#[test]
+fn compiled_programs_agree_with_the_evaluator_on_probes() {
+    run(VARIANTS[2]);
+}
+
+#[test]
+fn compiled_programs_agree_with_the_evaluator_on_tracepoints() {
+    run(VARIANTS[3]);
+}
