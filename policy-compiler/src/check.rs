@@ -11,6 +11,7 @@ mod address;
 mod argument;
 mod capability;
 mod document;
+mod field;
 mod filter;
 mod hook;
 mod integer;
@@ -28,6 +29,8 @@ mod socket;
 mod structure;
 mod text;
 mod tree;
+
+pub use field::fits_field;
 
 use crds::TracingPolicySpec;
 use crds::manifest::PolicyKind;

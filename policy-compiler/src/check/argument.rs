@@ -9,6 +9,8 @@ use crate::typed::{ArgType, CapSetField, IntType, TypedArg};
 
 /// Most arguments of a hook.
 const ARGS_LIMIT: usize = 5;
+/// Most elements of a list that are looked at when it is too long: filters times arguments stay few.
+pub(super) const EXAMINED_LIMIT: usize = 100;
 
 /// Where arguments come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ pub(super) fn check_all(
         problems.error(Code::OutOfRange, &path, message);
     }
     let mut slots = Vec::with_capacity(args.len());
-    for (index, spec) in args.iter().enumerate() {
+    for (index, spec) in args.iter().take(EXAMINED_LIMIT).enumerate() {
         let path = path.item(index);
         if spec.return_copy && !returns {
             let help = "add `return: true` and `returnArg` with the type of the length";
@@ -145,7 +147,12 @@ fn check_size(place: Place, spec: &ArgSpec, path: &FieldPath, problems: &mut Pro
     let Some(size) = size else {
         if !spec.return_copy {
             let message = "`char_buf` has no length";
-            let help = "`sizeArgIndex` is the position, counted from 1, of the argument that holds it";
+            let help = match place {
+                Place::Tracepoint => {
+                    "set `sizeArgIndex`, counted from 1; for a field that is an array use `auto`"
+                }
+                _ => "`sizeArgIndex` is the position, counted from 1, of the argument that holds it",
+            };
             problems.error_help(Code::MissingField, &size_path, message, help);
         }
         return None;

@@ -4,6 +4,7 @@ use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use super::INPUT_LIMIT;
+use super::problems::printable;
 use super::tree::Tree;
 use crate::diagnostic::{Code, Diagnostic};
 
@@ -75,7 +76,7 @@ fn is_blank(part: &str) -> bool {
 fn parse(part: &str, line: usize) -> Result<Value, Diagnostic> {
     let tree = Tree::new();
     tree.deserialize(serde_yaml::Deserializer::from_str(part)).map_err(|error| {
-        let message = shift_lines(&error.to_string(), line - 1);
+        let message = printable(&shift_lines(&error.to_string(), line - 1), 300);
         Diagnostic::error(Code::Malformed, "", message)
     })
 }

@@ -4,7 +4,7 @@
 use crds::operator::ArgOperator;
 use crds::selector::ArgFilter;
 
-use super::argument::ArgSlot;
+use super::argument::{ArgSlot, EXAMINED_LIMIT};
 use super::operator::{Family, accepted, family};
 use super::path::FieldPath;
 use super::problems::Problems;
@@ -36,7 +36,7 @@ pub(super) fn check_args(
 ) -> Vec<Filter> {
     check_count(filters, path, problems);
     let mut tests = Vec::new();
-    for (index, filter) in filters.iter().enumerate() {
+    for (index, filter) in filters.iter().take(EXAMINED_LIMIT).enumerate() {
         let path = path.item(index);
         let test = if filter.operator == ArgOperator::CapabilitiesGained {
             gained(slots, filter, &path, problems)
@@ -60,7 +60,7 @@ pub(super) fn check_return_args(
 ) -> Vec<Filter> {
     check_count(filters, path, problems);
     let mut tests = Vec::new();
-    for (index, filter) in filters.iter().enumerate() {
+    for (index, filter) in filters.iter().take(EXAMINED_LIMIT).enumerate() {
         let path = path.item(index);
         let wanted = filter.args.first().copied().unwrap_or(filter.index.unwrap_or(0));
         let right = if filter.args.is_empty() { ret.index } else { 0 };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::problems::printable;
+
 /// Path of a field, as users write it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FieldPath(String);
@@ -17,9 +19,11 @@ impl FieldPath {
         Self(String::new())
     }
 
-    /// A field of the object at this path.
+    /// A field of the object at this path. Keys that a document makes up are shown cut and without control
+    /// characters.
     pub(super) fn key(&self, key: &str) -> Self {
-        if self.0.is_empty() { Self::root(key) } else { Self(format!("{}.{key}", self.0)) }
+        let key = printable(key, 80);
+        Self(if self.0.is_empty() { key } else { format!("{}.{key}", self.0) })
     }
 
     /// An element of the list at this path.
@@ -27,12 +31,10 @@ impl FieldPath {
         Self(format!("{}[{index}]", self.0))
     }
 
-    /// Whether this is `other`, or a field below it.
-    pub(super) fn is_within(&self, other: &FieldPath) -> bool {
-        match self.0.strip_prefix(&other.0) {
-            Some(rest) => rest.is_empty() || rest.starts_with(['.', '[']),
-            None => false,
-        }
+    /// The paths of all that contain this field, and its own, outermost first.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let steps = self.0.match_indices(['.', '[']).map(|(at, _)| at);
+        steps.chain([self.0.len()]).filter_map(|end| self.0.get(..end))
     }
 
     /// Text of the path.
@@ -52,11 +54,16 @@ mod tests {
     use super::FieldPath;
 
     #[test]
-    fn within_means_whole_steps() {
-        let hook = FieldPath::root("spec").key("kprobes").item(1);
-        assert!(hook.key("call").is_within(&hook));
-        assert!(hook.is_within(&hook));
-        assert!(!FieldPath::root("spec").key("kprobes").item(11).is_within(&hook));
-        assert!(!hook.is_within(&hook.key("call")));
+    fn prefixes_are_whole_steps() {
+        let path = FieldPath::root("spec").key("kprobes").item(11).key("call");
+        let prefixes: Vec<&str> = path.prefixes().collect();
+        assert_eq!(prefixes, ["spec", "spec.kprobes", "spec.kprobes[11]", "spec.kprobes[11].call"]);
+    }
+
+    #[test]
+    fn made_up_keys_are_harmless() {
+        let path = FieldPath::root("spec").key("a\u{1b}[31m").key(&"x".repeat(500));
+        assert!(!path.as_str().contains('\u{1b}'));
+        assert!(path.as_str().len() < 200);
     }
 }

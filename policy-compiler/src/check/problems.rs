@@ -7,6 +7,9 @@ use super::path::FieldPath;
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::typed::{PolicyKey, TypedPolicy};
 
+/// Most problems of one document that are reported.
+const SHOWN_LIMIT: usize = 500;
+
 /// Collects the problems of one document.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
@@ -64,14 +67,28 @@ impl Problems {
 
     /// The result for a document: the policy only if nothing is an error.
     pub(super) fn conclude(
-        self,
+        mut self,
         line: usize,
         kind: Option<PolicyKind>,
         key: Option<PolicyKey>,
         policy: Option<TypedPolicy>,
     ) -> Checked {
         let refused = self.has_errors();
-        Checked { line, kind, key, policy: policy.filter(|_| !refused), diagnostics: self.diagnostics }
+        self.cut();
+        let diagnostics = self.diagnostics;
+        Checked { line, kind, key, policy: policy.filter(|_| !refused), diagnostics }
+    }
+
+    /// Keeps the answer readable and bounded, errors before warnings if not all fit.
+    fn cut(&mut self) {
+        let more = self.diagnostics.len().saturating_sub(SHOWN_LIMIT);
+        if more == 0 {
+            return;
+        }
+        self.diagnostics.sort_by_key(|found| !found.is_error());
+        self.diagnostics.truncate(SHOWN_LIMIT);
+        let message = format!("{more} more problems are not shown");
+        self.diagnostics.push(Diagnostic::warning(Code::Suspicious, "", message));
     }
 }
 
@@ -91,10 +108,20 @@ pub(super) fn nearest<'a>(word: &str, members: &[&'a str]) -> Option<&'a str> {
 
 /// `text` in backquotes, cut to a length that fits a message.
 pub(super) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN).is_some() {
+    format!("`{}`", printable(text, 60))
+}
+
+/// At most `limit` characters of `text`, with those that would act on a terminal made visible.
+pub(super) fn printable(text: &str, limit: usize) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(limit) {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    if text.chars().nth(limit).is_some() {
         shown.push('…');
     }
-    format!("`{shown}`")
+    shown
 }

@@ -4,6 +4,8 @@
 //! The smallest part that can be judged alone is replaced by an empty one: a selector, else a hook, else a field
 //! of `spec`.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::path::FieldPath;
@@ -13,7 +15,7 @@ use crate::diagnostic::Diagnostic;
 /// Paths at which nothing more is reported.
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
-    below: Vec<FieldPath>,
+    below: HashSet<String>,
     /// The sections themselves are in doubt, so how many there are is not reported.
     sections: bool,
 }
@@ -22,7 +24,12 @@ impl Hidden {
     /// Whether `diagnostic` is only a consequence of what was repaired.
     pub(super) fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let path = FieldPath::root(&diagnostic.path);
-        (self.sections && diagnostic.path == "spec") || self.below.iter().any(|hidden| path.is_within(hidden))
+        (self.sections && diagnostic.path == "spec")
+            || path.prefixes().any(|prefix| self.below.contains(prefix))
+    }
+
+    fn hide(&mut self, path: &FieldPath) {
+        self.below.insert(path.to_string());
     }
 }
 
@@ -51,24 +58,24 @@ fn repair_one(spec: &mut Value, schema: &Value, steps: &[Step], hidden: &mut Hid
             let place = spec.get_mut(section).and_then(|hooks| hooks.get_mut(hook));
             let place = place.and_then(|hook| hook.get_mut(list)).and_then(|list| list.get_mut(selector));
             replace(place, Value::Object(Map::new()));
-            hidden.below.push(root.key(section).item(*hook).key(list).item(*selector));
+            hidden.hide(&root.key(section).item(*hook).key(list).item(*selector));
         }
         [_, Step::Key(section), Step::Item(element), ..] => {
             let item = schema.pointer(&format!("/properties/{section}/items"));
             let place = spec.get_mut(section).and_then(|elements| elements.get_mut(element));
             replace(place, item.map(blank).unwrap_or_default());
-            hidden.below.push(root.key(section).item(*element));
+            hidden.hide(&root.key(section).item(*element));
         }
         [_, Step::Key(field), ..] => {
             if let Some(fields) = spec.as_object_mut() {
                 fields.remove(field);
             }
-            hidden.below.push(root.key(field));
+            hidden.hide(&root.key(field));
             hidden.sections = true;
         }
         _ => {
             *spec = Value::Object(Map::new());
-            hidden.below.push(root);
+            hidden.hide(&root);
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! `BLESS=1 cargo test -p policy-compiler --test check` rewrites the expectations.
 
+mod bounds;
 mod matrix;
 mod print;
 mod random;
