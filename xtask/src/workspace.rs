@@ -2,13 +2,19 @@
 //! Output: where the repository, the build results and the cache are.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
-/// The top folder of the repository.
+/// The top folder of the repository: the one cargo runs us in, which need not be the one we were compiled in when
+/// clones share a target folder.
 pub fn root() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let xtask =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&xtask).parent().map_or_else(PathBuf::new, Path::to_owned)
+    });
+    &ROOT
 }
 
 /// The folder that cargo builds into.
