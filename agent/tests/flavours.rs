@@ -2,7 +2,6 @@
 //! can, is replaced without an instant in which it is not there, and goes. Needs root; run it on all test kernels.
 //!
 //! `FERRAGON_FLAVOURS`, if set, is the list that the probe must find, e.g. `Fentry,Fexit,RawTp`.
-#![allow(unsafe_code, reason = "the system calls that the programs wait for")]
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -98,33 +97,31 @@ struct Trial {
     act: fn() -> bool,
 }
 
-fn get_priority() -> bool {
-    // SAFETY: the call takes a number and gives a number.
-    unsafe { libc::sched_get_priority_max(libc::SCHED_OTHER) == 0 }
+fn ask_for_parent() -> bool {
+    // Not by a library that remembers the answer: each is a system call.
+    std::os::unix::process::parent_id() != 0
 }
 
 /// Whether opening a file is forbidden.
 fn open_is_denied() -> bool {
-    // SAFETY: the path is a C string, and the descriptor is closed at once.
-    unsafe {
-        let fd = libc::open(c"/proc/version".as_ptr(), libc::O_RDONLY);
-        let error = *libc::__errno_location();
-        if fd >= 0 {
-            libc::close(fd);
-        }
-        fd < 0 && error == libc::EPERM
-    }
+    std::fs::File::open("/proc/version").is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+}
+
+/// Id of the calling thread.
+fn thread_id() -> u32 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap();
+    link.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
 
 fn trial(flavour: Flavour, names: &BtfNames<'_>) -> Trial {
-    const NUMBER: i32 = libc::SYS_sched_get_priority_max as i32;
-    let system_call = "__x64_sys_sched_get_priority_max";
+    const NUMBER: i32 = libc::SYS_getppid as i32;
+    let system_call = "__x64_sys_getppid";
     let plain = |target: &str, btf_id: Option<u32>| Trial {
         target: target.to_owned(),
         btf_id: btf_id.expect("the kernel's BTF has it"),
         second_argument: None,
         result: 0,
-        act: get_priority,
+        act: ask_for_parent,
     };
     let denying = |target: &str| Trial {
         result: -libc::EPERM,
@@ -140,7 +137,7 @@ fn trial(flavour: Flavour, names: &BtfNames<'_>) -> Trial {
         Flavour::Kprobe | Flavour::Kretprobe => plain(system_call, Some(0)),
         Flavour::TpBtf => any_system_call(names.typedef("btf_trace_sys_enter")),
         Flavour::RawTp => any_system_call(Some(0)),
-        Flavour::Tracepoint => plain("syscalls/sys_enter_sched_get_priority_max", Some(0)),
+        Flavour::Tracepoint => plain("syscalls/sys_enter_getppid", Some(0)),
     }
 }
 
@@ -150,8 +147,7 @@ fn count(loader: &Loader) -> u64 {
 
 /// Acts without a pause from `go` to `stop`; gives how often, and how often it went as it must not.
 fn hammer(tid: &AtomicU32, go: &AtomicBool, stop: &AtomicBool, act: fn() -> bool) -> (u64, u64) {
-    // SAFETY: the call takes nothing and gives a number.
-    tid.store(unsafe { libc::gettid() } as u32, Ordering::Release);
+    tid.store(thread_id(), Ordering::Release);
     while !go.load(Ordering::Acquire) {
         std::thread::yield_now();
     }
@@ -228,8 +224,7 @@ fn programs_on_one_hook_run_in_the_order_that_switches_count_on() {
     let probed = probed();
     let names = BtfNames::read(&probed.profile.btf).unwrap();
     let linux = Linux::new().unwrap();
-    // SAFETY: the call takes nothing and gives a number.
-    let tid = unsafe { libc::gettid() } as u32;
+    let tid = thread_id();
     for flavour in flavours(&probed) {
         let trial = trial(flavour, &names);
         let shape =
