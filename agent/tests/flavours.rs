@@ -115,7 +115,8 @@ fn thread_id() -> u32 {
 
 fn trial(flavour: Flavour, names: &BtfNames<'_>) -> Trial {
     const NUMBER: i32 = libc::SYS_getppid as i32;
-    let system_call = "__x64_sys_getppid";
+    // Without arguments, a system call is known to BTF by its body alone.
+    let body = "__do_sys_getppid";
     let plain = |target: &str, btf_id: Option<u32>| Trial {
         target: target.to_owned(),
         btf_id: btf_id.expect("the kernel's BTF has it"),
@@ -131,10 +132,10 @@ fn trial(flavour: Flavour, names: &BtfNames<'_>) -> Trial {
     let any_system_call = |btf_id| Trial { second_argument: Some(NUMBER), ..plain("sys_enter", btf_id) };
     match flavour {
         Flavour::Unspecified => unreachable!("no kernel has it"),
-        Flavour::Fentry | Flavour::Fexit => plain(system_call, names.function(system_call)),
+        Flavour::Fentry | Flavour::Fexit => plain(body, names.function(body)),
         Flavour::FmodRet => denying("security_file_open"),
         Flavour::Lsm => denying("bpf_lsm_file_open"),
-        Flavour::Kprobe | Flavour::Kretprobe => plain(system_call, Some(0)),
+        Flavour::Kprobe | Flavour::Kretprobe => plain("__x64_sys_getppid", Some(0)),
         Flavour::TpBtf => any_system_call(names.typedef("btf_trace_sys_enter")),
         Flavour::RawTp => any_system_call(Some(0)),
         Flavour::Tracepoint => plain("syscalls/sys_enter_getppid", Some(0)),
