@@ -3,8 +3,11 @@
 
 mod choices;
 mod compare;
+mod losses;
 mod machine;
 mod node;
+mod notation;
+mod operators;
 mod places;
 mod profile;
 mod properties;

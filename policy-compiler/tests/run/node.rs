@@ -41,6 +41,7 @@ pub struct Node {
     policies: Vec<(String, String)>,
     sets: Vec<ProcessSet>,
     shared: BTreeMap<i32, u32>,
+    scratch_taken: bool,
 }
 
 /// What one program did.
@@ -62,6 +63,7 @@ impl Node {
             policies: Vec::new(),
             sets: Vec::new(),
             shared: BTreeMap::new(),
+            scratch_taken: false,
         };
         node.create_shared_maps();
         for index in 0..artefacts.len() {
@@ -238,15 +240,23 @@ impl Node {
         for key in self.vm.maps[number].keys().cloned().collect::<Vec<_>>() {
             let at = self.vm.maps[number].lookup(&mut self.vm.memory, &key, 0);
             let lock = &self.vm.memory.get(at).expect("array values exist").bytes[..8];
-            if lock != [0; 8] {
-                return Err(Trap { pc: 0, what: "ended with a scratch slot taken".to_owned() });
+            if lock != u64::from(self.scratch_taken).to_le_bytes() {
+                return Err(Trap { pc: 0, what: "ended with a scratch slot in the wrong hands".to_owned() });
             }
         }
         Ok(())
     }
 
+    /// Another program takes the hook over.
+    pub fn deactivate(&mut self) {
+        for artefact in 0..self.artefacts.len() {
+            self.write_shared(SharedMap::Active, self.slot(artefact), &1u32.to_le_bytes());
+        }
+    }
+
     /// Takes all scratch slots, or gives them back.
     pub fn occupy_scratch(&mut self, taken: bool) {
+        self.scratch_taken = taken;
         for slot in 0..CPUS * SCRATCH_SLOTS_PER_CPU {
             self.write_shared(SharedMap::Scratch, slot, &u64::from(taken).to_le_bytes());
         }

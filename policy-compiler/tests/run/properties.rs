@@ -1,7 +1,7 @@
 //! In: random policies and random calls. Out: the compiled programs do what the evaluator says, on each kind of
 //! kernel.
 
-use policy_compiler::reference::Evaluator;
+use policy_compiler::reference::{Evaluator, Match};
 use policy_compiler::typed::{HookPoint, TypedPolicy};
 use policy_compiler::{Kernel, compile};
 use proptest::prelude::*;
@@ -17,6 +17,7 @@ use crate::random::pools::plant;
 use crate::random::shapes::{Shape, shapes};
 use crate::scenario::Scenario;
 use crate::world::World;
+use crate::world::files::{Place, ROOT};
 use api::artefact::Flavour;
 
 /// Whether this kind of kernel reaches the hook at all.
@@ -59,24 +60,47 @@ pub fn agree(
     for scenario in calls {
         let mut world = World::new(&kernel.btf);
         let (_, roots) = plant(&mut world);
-        let before = all_counters(&node, policies);
-        let told = scenario
-            .run(&mut node, kernel, world, roots[root])
-            .map_err(|trap| format!("{trap}\n{scenario:?}"))?;
-        let expected = evaluator.call(policies, |hook| hook.point == scenario.point, &told.call);
-        let comparison = Comparison {
-            policies,
-            node: &node,
-            call: &told.call,
-            deeds: &told.deeds,
-            expected: &expected,
-            before: &before,
-        };
-        comparison.check().map_err(|what| {
-            format!("{what}\nexpected {expected:?}\n{scenario:?}\nvalues {:?}", told.call.args)
-        })?;
+        compare(kernel, policies, (&mut node, &mut evaluator), &scenario, world, roots[root])?;
     }
     Ok(())
+}
+
+/// Makes one call and compares; gives what the evaluator says.
+fn compare(
+    kernel: &Kernel,
+    policies: &[TypedPolicy],
+    (node, evaluator): (&mut Node, &mut Evaluator),
+    scenario: &Scenario,
+    world: World<'_>,
+    root: Place,
+) -> Result<Vec<Match>, String> {
+    let before = all_counters(node, policies);
+    let told = scenario.run(node, kernel, world, root).map_err(|trap| format!("{trap}\n{scenario:?}"))?;
+    let expected = evaluator.call(policies, |hook| hook.point == scenario.point, &told.call);
+    let comparison = Comparison {
+        policies,
+        node,
+        call: &told.call,
+        deeds: &told.deeds,
+        expected: &expected,
+        before: &before,
+    };
+    comparison.check().map_err(|what| {
+        format!("{what}\nexpected {expected:?}\n{scenario:?}\nvalues {:?}", told.call.args)
+    })?;
+    Ok(expected)
+}
+
+/// Makes the call that `describe` plants in a world; gives what both sides say of it.
+pub fn told(
+    kernel: &Kernel,
+    policies: &[TypedPolicy],
+    node: &mut Node,
+    describe: &dyn Fn(&mut World<'_>) -> Scenario,
+) -> Result<Vec<Match>, String> {
+    let mut world = World::new(&kernel.btf);
+    let scenario = describe(&mut world);
+    compare(kernel, policies, (node, &mut Evaluator::default()), &scenario, world, ROOT)
 }
 
 fn one_case(variant: Variant, kernel: &Kernel, entropy: &[u8]) -> Result<(), String> {
