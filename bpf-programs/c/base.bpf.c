@@ -137,7 +137,8 @@ static __always_inline int is_namespace_init(struct task_struct *task)
 	return nr == 1;
 }
 
-static __always_inline void send_fork(const struct process *child, __u32 tgid, __u32 origin, __u64 origin_start)
+static __always_inline void send_fork(const struct process *child, struct task_struct *task, __u32 origin,
+				      __u64 origin_start)
 {
 	struct fork_record *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
 
@@ -146,10 +147,11 @@ static __always_inline void send_fork(const struct process *child, __u32 tgid, _
 		return;
 	}
 	record->header.kind = RECORD_FORK;
-	record->header.flags = child->flags & PROCESS_IN_INIT_TREE ? FORK_IN_INIT_TREE : 0;
+	record->header.flags = (child->flags & PROCESS_IN_INIT_TREE ? FORK_IN_INIT_TREE : 0) |
+			       (task->flags & PF_KTHREAD ? FORK_KERNEL_THREAD : 0);
 	record->header.len = sizeof(*record);
 	record->header.time = child->start;
-	record->tgid = tgid;
+	record->tgid = task->tgid;
 	record->parent_tgid = child->parent_tgid;
 	record->parent_start = child->parent_start;
 	record->origin_tgid = origin;
@@ -198,7 +200,7 @@ int process_fork(__u64 *ctx)
 		child.flags |= PROCESS_IN_INIT_TREE;
 	if (bpf_map_update_elem(&processes, &tgid, &child, BPF_ANY))
 		count_loss(LOST_PROCESS);
-	send_fork(&child, tgid, origin, origin_start);
+	send_fork(&child, task, origin, origin_start);
 	return 0;
 }
 
@@ -238,7 +240,7 @@ int process_exit(__u64 *ctx)
 		return 0;
 	}
 	record->header.kind = RECORD_EXIT;
-	record->header.flags = 0;
+	record->header.flags = task->flags & PF_KTHREAD ? EXIT_KERNEL_THREAD : 0;
 	record->header.len = sizeof(*record);
 	record->header.time = bpf_ktime_get_boot_ns();
 	record->tgid = tgid;

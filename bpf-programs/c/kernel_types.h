@@ -167,6 +167,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	int exit_code;
+	unsigned int flags;
 	kuid_t loginuid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
@@ -183,5 +184,8 @@ struct task_struct {
 
 /* include/linux/sched/signal.h: the whole group is exiting and group_exit_code is its status. */
 #define SIGNAL_GROUP_EXIT 0x4
+
+/* include/linux/sched.h: a kernel thread. */
+#define PF_KTHREAD 0x00200000
 
 #endif

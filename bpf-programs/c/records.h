@@ -102,7 +102,7 @@ struct exec_data_record {
 
 /* RECORD_FORK. The child's `start` is header.time. */
 struct fork_record {
-	struct record_header header; /* flags: FORK_IN_INIT_TREE */
+	struct record_header header; /* flags: FORK_* */
 	__u32 tgid;
 	__u32 parent_tgid;
 	__u64 parent_start;  /* 0 unknown */
@@ -112,14 +112,17 @@ struct fork_record {
 };                           /* 48 bytes */
 
 #define FORK_IN_INIT_TREE 0x1
+#define FORK_KERNEL_THREAD 0x2 /* until it execs, if ever */
 
 /* RECORD_EXIT. */
 struct exit_record {
-	struct record_header header;
+	struct record_header header; /* flags: EXIT_* */
 	__u32 tgid;
 	__u32 code;  /* as wait(2) gives it: signal in the low 7 bits, 0x80 core dumped, status << 8 */
 	__u64 start;
-};                   /* 32 bytes */
+};                                   /* 32 bytes */
+
+#define EXIT_KERNEL_THREAD 0x1
 
 /* Keys of the per-CPU array `lost`. */
 enum loss {

@@ -1,7 +1,7 @@
 //! In: `c/records.h`, which this mirrors. Out: typed views of records and map values for the agent.
 //!
-//! Both sides assert the sizes, and the tests compare every member's offset with what the C compiler made of it
-//! (the object's BTF).
+//! Both sides assert the sizes, and `tests/layout.rs` compares every member's offset with what the C compiler makes of
+//! it.
 
 use std::mem::size_of;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use api::event::{ExecId, Process, ProcessFlags, ProcessInfo};
 
-use super::{BootClock, ImageKey};
+use super::{BootClock, ImageKey, procfs};
 
 /// Images kept at most. An image takes about 500 bytes (its texts, shared by its events, are most of it): 32 MiB.
 const CAPACITY: usize = 65_536;
@@ -26,10 +26,15 @@ pub(super) struct Image {
 enum State {
     Made(Arc<Process>),
     /// Forked, and not asked for since: most of these exec at once, so that nothing is made of them.
-    Forked {
-        origin: Option<Arc<Process>>,
-        in_init_tree: bool,
-    },
+    Forked(Forked),
+}
+
+/// What a fork tells.
+pub(super) struct Forked {
+    /// Whose image it has, if that is known.
+    pub(super) origin: Option<Arc<Process>>,
+    pub(super) in_init_tree: bool,
+    pub(super) kernel_thread: bool,
 }
 
 impl Image {
@@ -37,39 +42,42 @@ impl Image {
         Image { state: State::Made(process), parent, ended: false }
     }
 
-    /// An image that is a copy of `origin`'s.
-    pub(super) fn forked(
-        origin: Option<Arc<Process>>,
-        parent: Option<Arc<Process>>,
-        in_init_tree: bool,
-    ) -> Image {
-        Image { state: State::Forked { origin, in_init_tree }, parent, ended: false }
+    /// An image that a fork made.
+    pub(super) fn forked(forked: Forked, parent: Option<Arc<Process>>) -> Image {
+        Image { state: State::Forked(forked), parent, ended: false }
     }
 
     /// The process, made now if this is the first time that it is asked for.
     pub(super) fn process(&mut self, node: &str, clock: &BootClock, key: ImageKey) -> Arc<Process> {
         let made = match &self.state {
             State::Made(process) => return process.clone(),
-            State::Forked { origin: Some(origin), in_init_tree } => {
-                let flags = match in_init_tree {
-                    true => ProcessFlags::CLONE | ProcessFlags::IN_INIT_TREE,
-                    false => ProcessFlags::CLONE,
-                };
-                origin.with(|info| {
-                    info.exec_id = ExecId::new(node, key.start, key.tgid);
-                    info.pid = key.tgid;
-                    info.flags = flags;
-                    info.start_time = Some(clock.at(key.start));
-                    info.parent_exec_id =
-                        self.parent.as_ref().map(|parent| parent.exec_id.clone()).unwrap_or_default();
-                    info.in_init_tree = Some(*in_init_tree);
-                })
-            }
-            State::Forked { origin: None, .. } => unknown(node, clock, key),
+            State::Forked(forked) => Arc::new(forked.process(self.parent.as_deref(), node, clock, key)),
         };
-        let made = Arc::new(made);
         self.state = State::Made(made.clone());
         made
+    }
+}
+
+impl Forked {
+    fn process(&self, parent: Option<&Process>, node: &str, clock: &BootClock, key: ImageKey) -> Process {
+        let Some(origin) = &self.origin else { return unknown(node, clock, key) };
+        origin.with(|info| {
+            info.exec_id = ExecId::new(node, key.start, key.tgid);
+            info.pid = key.tgid;
+            info.flags = ProcessFlags::CLONE;
+            if self.in_init_tree {
+                info.flags |= ProcessFlags::IN_INIT_TREE;
+            }
+            info.start_time = Some(clock.at(key.start));
+            info.parent_exec_id = parent.map(|parent| parent.exec_id.clone()).unwrap_or_default();
+            info.in_init_tree = Some(self.in_init_tree);
+            // A kernel thread gets its name after its fork.
+            if self.kernel_thread
+                && let Some(name) = procfs::name(key.tgid)
+            {
+                info.binary = format!("[{name}]");
+            }
+        })
     }
 }
 
@@ -147,6 +155,11 @@ impl Images {
         }
     }
 
+    /// Images that have not ended, as far as records told.
+    pub(super) fn running(&self) -> Vec<ImageKey> {
+        self.by_key.iter().filter(|(_, image)| !image.ended).map(|(key, _)| *key).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -165,7 +178,7 @@ mod tests {
     }
 
     fn image() -> Image {
-        Image::forked(None, None, false)
+        Image::forked(Forked { origin: None, in_init_tree: false, kernel_thread: false }, None)
     }
 
     #[test]
@@ -206,7 +219,8 @@ mod tests {
             flags: ProcessFlags::EXECVE,
             ..ProcessInfo::default()
         }));
-        let mut image = Image::forked(Some(origin.clone()), Some(origin.clone()), false);
+        let forked = Forked { origin: Some(origin.clone()), in_init_tree: false, kernel_thread: false };
+        let mut image = Image::forked(forked, Some(origin.clone()));
         let forked = image.process("n", &clock, key(2));
         assert_eq!((forked.pid, forked.binary.as_str(), forked.flags), (2, "/bin/sh", ProcessFlags::CLONE));
         assert_eq!(forked.exec_id, ExecId::new("n", 100, 2));

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use api::event::{Body, Event, ExecId, Process, ProcessExec, ProcessExit, Subject};
 use bpf_programs::layout::{
-    EXEC_INLINE_ARGS, ExecDataRecord, ExitRecord, FORK_IN_INIT_TREE, ForkRecord, RecordHeader, RecordKind,
-    take,
+    EXEC_INLINE_ARGS, EXIT_KERNEL_THREAD, ExecDataRecord, ExitRecord, FORK_IN_INIT_TREE, FORK_KERNEL_THREAD,
+    ForkRecord, RecordHeader, RecordKind, take,
 };
 
 use super::exec::Exec;
-use super::images::Image;
+use super::images::{Forked, Image};
 use super::{ImageKey, Known, ProcessCache};
+
+/// How often the wall clock is looked at, nanoseconds: somebody may have set it.
+const CLOCK_PERIOD: u64 = 60_000_000_000;
 
 impl ProcessCache {
     /// Takes in a record of the life cycle and gives its event: of an exec or an exit, none for the others. Hook
@@ -20,18 +23,28 @@ impl ProcessCache {
             self.counters.malformed += 1;
             return None;
         };
-        self.images.age(header.time);
+        self.keep_up(header.time);
         let taken = match RecordKind::from_number(header.kind) {
             Some(RecordKind::Exec) => Exec::parse(bytes).map(|exec| Some(self.exec(&exec))),
             Some(RecordKind::ExecData) => self.exec_data(bytes).map(|()| None),
             Some(RecordKind::Fork) => take(bytes).map(|(record, _)| self.fork(&record)).map(|()| None),
-            Some(RecordKind::Exit) => take(bytes).map(|(record, _)| Some(self.exit(&record))),
+            Some(RecordKind::Exit) => take(bytes).map(|(record, _)| self.exit(&record)),
             Some(RecordKind::Hook) | None => None,
         };
         taken.unwrap_or_else(|| {
             self.counters.malformed += 1;
             None
         })
+    }
+
+    /// What time brings, at boot time `now`.
+    fn keep_up(&mut self, now: u64) {
+        self.newest = self.newest.max(now);
+        self.images.age(self.newest);
+        if self.newest >= self.clock_due {
+            self.clock.refresh();
+            self.clock_due = self.newest.saturating_add(CLOCK_PERIOD);
+        }
     }
 
     fn exec_data(&mut self, bytes: &[u8]) -> Option<()> {
@@ -90,8 +103,12 @@ impl ProcessCache {
         let origin_process = self.known(origin);
         let parent_process = if parent == origin { origin_process.clone() } else { self.known(parent) };
         let key = ImageKey { tgid: record.tgid, start: record.header.time };
-        let in_init_tree = record.header.flags & FORK_IN_INIT_TREE != 0;
-        self.images.insert(key, Image::forked(origin_process, parent_process, in_init_tree));
+        let forked = Forked {
+            origin: origin_process,
+            in_init_tree: record.header.flags & FORK_IN_INIT_TREE != 0,
+            kernel_thread: record.header.flags & FORK_KERNEL_THREAD != 0,
+        };
+        self.images.insert(key, Image::forked(forked, parent_process));
     }
 
     pub(super) fn known(&mut self, key: ImageKey) -> Option<Arc<Process>> {
@@ -99,8 +116,12 @@ impl ProcessCache {
         Some(image.process(&self.node, &self.clock, key))
     }
 
-    fn exit(&mut self, record: &ExitRecord) -> Event {
+    fn exit(&mut self, record: &ExitRecord) -> Option<Event> {
         let key = ImageKey { tgid: record.tgid, start: record.start };
+        if record.header.flags & EXIT_KERNEL_THREAD != 0 {
+            self.images.end(key, record.header.time);
+            return None;
+        }
         let Known { process, parent, .. } = self.find(key);
         self.images.end(key, record.header.time);
         let exit = ProcessExit {
@@ -111,7 +132,7 @@ impl ProcessCache {
             status: record.code >> 8 & 0xff,
             time: self.clock.at(record.header.time),
         };
-        self.event(Body::Exit(exit), record.header.time)
+        Some(self.event(Body::Exit(exit), record.header.time))
     }
 
     pub(super) fn event(&self, body: Body, boot: u64) -> Event {

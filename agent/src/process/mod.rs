@@ -62,6 +62,10 @@ pub struct CacheCounters {
 pub struct ProcessCache {
     node: Arc<str>,
     clock: BootClock,
+    /// Boot time at which the wall clock is to be looked at again.
+    clock_due: u64,
+    /// Boot time of the newest record.
+    newest: u64,
     images: Images,
     pending: PendingArguments,
     containers: Containers,
@@ -77,6 +81,8 @@ impl ProcessCache {
         ProcessCache {
             node: node.into(),
             clock,
+            clock_due: 0,
+            newest: 0,
             images: Images::new(),
             pending: PendingArguments::default(),
             containers: Containers::new(),

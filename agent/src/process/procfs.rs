@@ -69,6 +69,12 @@ pub(super) fn read(root: &Path, tgid: u32, ticks_per_second: u64) -> Option<Runn
     })
 }
 
+/// Name of a process, while it runs.
+pub(super) fn name(tgid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{tgid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_string())
+}
+
 /// Whether the process that started at `start` still runs.
 pub(super) fn still_runs(root: &Path, tgid: u32, start: u64, ticks_per_second: u64) -> bool {
     let folder = root.join(tgid.to_string());

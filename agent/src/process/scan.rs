@@ -59,6 +59,18 @@ impl ProcessCache {
         Ok(events)
     }
 
+    /// Ends the images of which the kernel side knows no longer: for after exit records were lost. Returns how many.
+    pub fn reconcile(&mut self, base: &Base) -> Result<usize, BaseError> {
+        let mut ended = 0;
+        for key in self.images.running() {
+            if base.process(key.tgid)?.is_none_or(|entry| entry.start != key.start) {
+                self.images.end(key, self.newest);
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
     /// Keeps a process that was found; its event, unless it is a kernel thread.
     fn take_in(
         &mut self,

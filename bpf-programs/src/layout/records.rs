@@ -49,6 +49,12 @@ pub const EXEC_DATA_RECORDS: u32 = 16;
 /// The child descends from its pid namespace's first process.
 pub const FORK_IN_INIT_TREE: u16 = 0x1;
 
+/// The child is a kernel thread until it execs, if ever.
+pub const FORK_KERNEL_THREAD: u16 = 0x2;
+
+/// A kernel thread ended.
+pub const EXIT_KERNEL_THREAD: u16 = 0x1;
+
 /// Path bytes in a [`BinaryPrefixKey`], with NUL.
 pub const BINARY_PREFIX_MAX: usize = 256;
 
@@ -226,7 +232,7 @@ unsafe impl Plain for ForkRecord {}
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitRecord {
-    /// `flags`: 0.
+    /// `flags`: `EXIT_*`.
     pub header: RecordHeader,
     /// Process.
     pub tgid: u32,

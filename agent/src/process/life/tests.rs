@@ -127,6 +127,17 @@ fn exit_tells_signal_or_status() {
 }
 
 #[test]
+fn the_end_of_a_kernel_thread_is_no_event() {
+    let (mut cache, _) = with_shell();
+    let mut record = ExitRecord { header: header(RecordKind::Exit, 900), tgid: 10, code: 0, start: 100 };
+    record.header.flags = EXIT_KERNEL_THREAD;
+    assert!(cache.handle_record(bytes_of(&record)).is_none());
+    record.header.time = 31_000_000_000;
+    assert!(cache.handle_record(bytes_of(&record)).is_none());
+    assert!(cache.is_empty());
+}
+
+#[test]
 fn images_without_end_are_not_kept_by_a_chain_of_execs() {
     let (mut cache, _) = with_shell();
     let second = 1_000_000_000;
@@ -181,4 +192,33 @@ fn garbage_is_counted_and_ignored() {
         ExecDataRecord { header: header(RecordKind::ExecData, 1), tgid: 1, len: 9, offset: 0, zero: 0 };
     assert!(cache.handle_record(bytes_of(&short)).is_none());
     assert_eq!(cache.counters().malformed, 5);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_do_harm(kind in 0u16..7, bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let mut cache = ProcessCache::new("n");
+        let mut record = bytes;
+        if let Some(start) = record.get_mut(..2) {
+            start.copy_from_slice(&kind.to_le_bytes());
+        }
+        for _ in 0..2 {
+            cache.handle_record(&record);
+        }
+        assert!(cache.len() <= 2);
+    }
+
+    #[test]
+    fn no_lengths_do_harm(lens in proptest::array::uniform3(0u16..300), args in 0u32..300, total in 0u32..600) {
+        let mut cache = ProcessCache::new("n");
+        let bytes = record(
+            |record| {
+                [record.filename_len, record.cwd_len, record.cgroup_len] = lens;
+                record.args_len = args;
+                record.args_total = total;
+            },
+            [b"/bin/x", b"/", b"c", &[b'x'; 100]],
+        );
+        cache.handle_record(&bytes);
+    }
 }
