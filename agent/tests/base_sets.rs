@@ -7,7 +7,7 @@ mod base_support;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::base::{BaseMap, BaseOptions, BitsChange, WordChange};
 use aya::maps::lpm_trie::Key;
@@ -185,17 +185,13 @@ fn bits_are_inherited_by_forks_and_execs() {
     assert!(has(&entry.own, 11) && !has(&entry.own, 10) && has(&entry.inherited, 10), "{entry:?}");
     assert!(!has(&entry.parent, 10), "the parent is this test, not the image before");
 
-    let children = format!("/proc/{0}/task/{0}/children", execd.0.id());
-    let child: u32 = loop {
-        // Not all kernels have the list of children.
-        let child = match std::fs::read_to_string(&children) {
-            Ok(list) => list.split_whitespace().next().and_then(|pid| pid.parse().ok()),
-            Err(_) => child_of(execd.0.id()),
-        };
-        match child {
-            Some(child) => break child,
-            None => std::thread::sleep(Duration::from_millis(5)),
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let child = loop {
+        if let Some(child) = child_of(execd.0.id()) {
+            break child;
         }
+        assert!(Instant::now() < deadline, "the helper forks");
+        std::thread::sleep(Duration::from_millis(5));
     };
     let forked = watch.base.process(child).unwrap().unwrap();
     Command::new("kill").arg(child.to_string()).status().unwrap();
