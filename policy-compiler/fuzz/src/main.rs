@@ -1,28 +1,27 @@
-//! In: the example policies and the file tests of `check` as a corpus, and a seed. Out: whether any mutation of
-//! them makes the compiler panic, take too long, or contradict itself; the input that does is written to a file.
+//! In: the example policies, the file tests of `check` and `seeds/` as a corpus, and a seed. Out: whether any
+//! mutation of them makes the compiler panic, take too long, or contradict itself; the input that does is written
+//! to a file.
 //!
-//! Mutations that reach a combination of diagnostic codes and hook sections not seen before join the corpus.
+//! Mutations with an outcome that was not seen before join the corpus.
 
+mod judge;
+mod kernels;
 mod mutate;
 
 use std::collections::HashSet;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use policy_compiler::check::{Checked, check_yaml};
+use policy_compiler::Kernel;
 
+use judge::judge;
 use mutate::{Corpus, Mutator};
 
-/// Longest time for one input. Inputs are of a few kilobytes and take about a millisecond without optimisation;
-/// the rest is room for a busy machine.
-const SLOWEST: Duration = Duration::from_secs(5);
-
-/// Mutate policies and see that the compiler answers each with a policy or with errors
+/// Mutate policies and see that the compiler answers each with programs or with errors
 #[derive(Parser)]
 struct Args {
     /// How long to run
@@ -47,49 +46,60 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
+    let kernels = kernels::all()?;
     if let Some(path) = &args.input {
         let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        return Ok(match judge(&String::from_utf8_lossy(&text)) {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(reason) => fail(&reason, path),
-        });
+        return Ok(judge_pair(&String::from_utf8_lossy(&text), &kernels, path));
     }
-    let mut corpus = corpus()?;
+    let mut corpus = corpus(&kernels)?;
     let mut mutator = Mutator::new(args.seed);
-    let mut seen = HashSet::new();
+    let (mut seen, mut count, mut previous) = (HashSet::new(), Count::default(), Vec::new());
     let (started, limit) = (Instant::now(), Duration::from_secs(args.seconds));
-    let (mut inputs, mut accepted, mut reported) = (0_u64, 0_u64, Instant::now());
+    let mut reported = started;
+    let mut beside_text = String::new();
     while started.elapsed() < limit {
         let input = mutator.mutate(&corpus);
-        inputs += 1;
-        match judge(&input) {
+        match judge(&input, &previous, &kernels) {
             Ok(outcome) => {
-                accepted += u64::from(outcome.accepted);
+                count.add(outcome.accepted, outcome.programs);
+                if outcome.programs > 0 {
+                    previous = outcome.policies;
+                    beside_text.clone_from(&input);
+                }
                 if seen.insert(outcome.signature) {
                     corpus.add(input, outcome.accepted);
                 }
             }
             Err(reason) => {
-                let path = &args.output;
-                fs::write(path, &input).with_context(|| format!("writing {}", path.display()))?;
-                return Ok(fail(&reason, path));
+                let text = format!("{input}\n{SEPARATOR}\n{beside_text}");
+                fs::write(&args.output, text)
+                    .with_context(|| format!("writing {}", args.output.display()))?;
+                return Ok(fail(&reason, &args.output));
             }
         }
         if reported.elapsed() > Duration::from_secs(10) {
-            eprintln!("fuzz: {} s, {inputs} inputs, {} outcomes", started.elapsed().as_secs(), seen.len());
+            eprintln!("fuzz: {} s, {count}, {} outcomes", started.elapsed().as_secs(), seen.len());
             reported = Instant::now();
         }
     }
-    ensure!(
-        accepted > 0,
-        "no mutation was accepted in {inputs} inputs: the mutations are too coarse to test much"
-    );
-    println!(
-        "fuzz: {inputs} inputs, {accepted} accepted, {} outcomes, no failure (seed {})",
-        seen.len(),
-        args.seed
-    );
+    ensure!(count.programs > 0, "no mutation led to a program: they are too coarse to test much ({count})");
+    println!("fuzz: {count}, {} outcomes, no failure (seed {})", seen.len(), args.seed);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Between the input and the one that was compiled beside it, in a file that is written for a failure.
+const SEPARATOR: &str = "# --- compiled beside ---";
+
+fn judge_pair(text: &str, kernels: &[Kernel], path: &Path) -> ExitCode {
+    let (input, beside) = text.split_once(SEPARATOR).unwrap_or((text, ""));
+    let beside = match judge(beside, &[], kernels) {
+        Ok(outcome) => outcome.policies,
+        Err(reason) => return fail(&reason, path),
+    };
+    match judge(input, &beside, kernels) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(reason) => fail(&reason, path),
+    }
 }
 
 fn fail(reason: &str, path: &Path) -> ExitCode {
@@ -97,9 +107,31 @@ fn fail(reason: &str, path: &Path) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn corpus() -> Result<Corpus> {
+/// What was done so far.
+#[derive(Debug, Default)]
+struct Count {
+    inputs: u64,
+    accepted: u64,
+    programs: usize,
+}
+
+impl Count {
+    fn add(&mut self, accepted: bool, programs: usize) {
+        self.inputs += 1;
+        self.accepted += u64::from(accepted);
+        self.programs += programs;
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} inputs, {} valid, {} programs", self.inputs, self.accepted, self.programs)
+    }
+}
+
+fn corpus(kernels: &[Kernel]) -> Result<Corpus> {
     let mut corpus = Corpus::default();
-    for folder in ["../../examples/policies", "../filetests/check"] {
+    for folder in ["../../examples/policies", "../filetests/check", "seeds"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let entries = fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
         let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -110,7 +142,7 @@ fn corpus() -> Result<Corpus> {
             let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
             // One document at a time, so that mutations of one are not drowned in the others.
             for document in text.split("\n---\n") {
-                let accepted = judge(document).is_ok_and(|outcome| outcome.accepted);
+                let accepted = judge(document, &[], kernels).is_ok_and(|outcome| outcome.accepted);
                 corpus.add(format!("{document}\n"), accepted);
             }
         }
@@ -122,47 +154,19 @@ fn corpus() -> Result<Corpus> {
     Ok(corpus)
 }
 
-struct Outcome {
-    accepted: bool,
-    /// What was seen, to tell new outcomes from known ones.
-    signature: String,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Runs the compiler on one input; `Err` says what it did wrong.
-fn judge(input: &str) -> Result<Outcome, String> {
-    let started = Instant::now();
-    let checked = catch_unwind(AssertUnwindSafe(|| check_yaml(input)))
-        .map_err(|_| "the check panicked; its message is above".to_owned())?;
-    let took = started.elapsed();
-    if took > SLOWEST {
-        return Err(format!("the check took {} ms", took.as_millis()));
-    }
-    if checked.is_empty() {
-        return Err("the check said nothing".to_owned());
-    }
-    let mut outcome = Outcome { accepted: false, signature: String::new() };
-    for checked in &checked {
-        judge_document(checked, &mut outcome)?;
-    }
-    Ok(outcome)
-}
-
-fn judge_document(checked: &Checked, outcome: &mut Outcome) -> Result<(), String> {
-    let refused = checked.diagnostics.iter().any(|found| found.is_error());
-    if checked.policy.is_some() == refused {
-        return Err("a policy must be there exactly if nothing is an error".to_owned());
-    }
-    outcome.accepted |= checked.policy.is_some();
-    for found in &checked.diagnostics {
-        // Fields without their positions: `spec.kprobes[3].args[0]` and `spec.kprobes[0].args[1]` are one place.
-        let place: String = found.path.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
-        outcome.signature.push_str(&format!("{} {place};", found.code.as_str()));
-    }
-    if let Some(policy) = &checked.policy {
-        for hook in &policy.hooks {
-            let types: Vec<String> = hook.args.iter().map(|arg| format!("{:?}", arg.ty)).collect();
-            outcome.signature.push_str(&format!("{} {};", types.join(","), hook.selectors.len()));
+    #[test]
+    fn seeds_compile_for_some_kernel() {
+        let kernels = kernels::all().unwrap();
+        for file in ["seeds/functions.yaml", "seeds/others.yaml"] {
+            let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+            for document in text.split("\n---\n") {
+                let outcome = judge(document, &[], &kernels).unwrap();
+                assert!(outcome.accepted && outcome.programs > 0, "{}:\n{document}", outcome.signature);
+            }
         }
     }
-    Ok(())
 }

@@ -41,7 +41,7 @@ const SCALARS: [&str; 36] = [
 ];
 
 /// Words of the language that can stand in for each other; swapping within a group keeps many inputs valid.
-const GROUPS: [&[&str]; 9] = [
+const GROUPS: [&[&str]; 10] = [
     &["int", "uint32", "int64", "size_t", "int8", "uint8", "uint16", "ulong", "auto", "nop"],
     &["string", "file", "path", "fd", "dentry", "filename", "linux_binprm", "char_buf"],
     &["sock", "socket", "skb", "sockaddr"],
@@ -85,6 +85,24 @@ const GROUPS: [&[&str]; 9] = [
         "ignore",
         "message",
         "tags",
+    ],
+    &[
+        "security_file_permission",
+        "security_file_open",
+        "security_mmap_file",
+        "security_path_unlink",
+        "security_bprm_check",
+        "security_socket_connect",
+        "security_capset",
+        "tcp_connect",
+        "tcp_v4_rcv",
+        "do_filp_open",
+        "vfs_read",
+        "fixture_int64",
+        "sys_write",
+        "sys_read",
+        "sys_openat",
+        "sys_setuid",
     ],
 ];
 
