@@ -115,6 +115,11 @@ impl Images {
         self.by_key.get_mut(&key)
     }
 
+    /// Whether an image is there and has not ended.
+    pub(super) fn runs(&self, key: ImageKey) -> bool {
+        self.by_key.get(&key).is_some_and(|image| !image.ended)
+    }
+
     /// Keeps an image.
     pub(super) fn insert(&mut self, key: ImageKey, image: Image) {
         if self.by_key.len() >= self.capacity && !self.by_key.contains_key(&key) {

@@ -88,8 +88,8 @@ impl ProcessCache {
 
     /// A process with its id: as far as the cache and the key know it; of pid 0 if they do not at all.
     fn identified(&mut self, key: ImageKey) -> (Option<Arc<Process>>, ExecId) {
-        let process = match self.images.get(key) {
-            Some(image) => image.process(&self.node, &self.clock, key),
+        let process = match self.known(key) {
+            Some(process) => process,
             None if key.start == 0 => self.kernel.clone(),
             None => return (None, ExecId::new(&self.node, key.start, key.tgid)),
         };
@@ -112,8 +112,18 @@ impl ProcessCache {
     }
 
     pub(super) fn known(&mut self, key: ImageKey) -> Option<Arc<Process>> {
+        let key = self.with_start(key);
         let image = self.images.get(key)?;
         Some(image.process(&self.node, &self.clock, key))
+    }
+
+    /// The key with the start that the scan found, if the kernel side did not know one and that image still runs.
+    fn with_start(&self, key: ImageKey) -> ImageKey {
+        if key.start != 0 {
+            return key;
+        }
+        let scanned = self.scanned.get(&key.tgid).map(|start| ImageKey { start: *start, ..key });
+        scanned.filter(|scanned| self.images.runs(*scanned)).unwrap_or(key)
     }
 
     fn exit(&mut self, record: &ExitRecord) -> Option<Event> {

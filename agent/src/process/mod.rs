@@ -14,6 +14,7 @@ mod pending;
 mod procfs;
 mod scan;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::event::{ExecId, Process, ProcessFlags, ProcessInfo, Timestamp};
@@ -69,6 +70,9 @@ pub struct ProcessCache {
     images: Images,
     pending: PendingArguments,
     containers: Containers,
+    /// Starts of the processes that the scan found: one that forked while it was being entered has left 0 in the fork's
+    /// record.
+    scanned: HashMap<u32, u64>,
     /// Parent of all processes whose parent is unknown.
     kernel: Arc<Process>,
     counters: CacheCounters,
@@ -86,6 +90,7 @@ impl ProcessCache {
             images: Images::new(),
             pending: PendingArguments::default(),
             containers: Containers::new(),
+            scanned: HashMap::new(),
             kernel: Arc::new(kernel_process(node, clock.at(1))),
             counters: CacheCounters::default(),
         }

@@ -92,6 +92,7 @@ impl ProcessCache {
         };
         let process = Arc::new(Process::new(info));
         self.images.insert(key, Image::new(process.clone(), Some(parent.clone())));
+        self.scanned.insert(key.tgid, key.start);
         if running.kernel_thread {
             return None;
         }

@@ -114,6 +114,19 @@ fn a_fork_without_exec_has_its_own_identity() {
 }
 
 #[test]
+fn a_fork_during_the_scan_is_its_parents() {
+    let (mut cache, shell) = with_shell();
+    cache.scanned.insert(10, 100);
+    fork(&mut cache, (10, 0), (11, 200));
+    let known = cache.find(ImageKey { tgid: 11, start: 200 });
+    assert_eq!(known.process.parent_exec_id, shell.process.process.exec_id);
+    assert_eq!(known.process.binary, "/bin/sh");
+    exit(&mut cache, (10, 100), 0, 300);
+    fork(&mut cache, (10, 0), (12, 400));
+    assert!(cache.find(ImageKey { tgid: 12, start: 400 }).parent.is_none(), "another process 10");
+}
+
+#[test]
 fn exit_tells_signal_or_status() {
     let (mut cache, _) = with_shell();
     let killed = exit(&mut cache, (10, 100), 0x80 | 11, 500);
