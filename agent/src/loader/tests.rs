@@ -436,3 +436,21 @@ fn a_program_is_switched_on_only_when_its_process_sets_are_true() {
     loader.apply(&[]);
     assert!(kernel.entries("prefix").is_empty());
 }
+
+#[test]
+fn process_sets_that_do_not_fit_harm_only_their_own_program() {
+    let kernel = FakeKernel::new();
+    let mut loader = loader(&kernel);
+    let many: Vec<String> = (0..40).map(|number| format!("/bin/{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let desired = [
+        with_set(artefact(Flavour::Fentry, "large", &["p"], 1), &many),
+        with_set(artefact(Flavour::Fentry, "small", &["q"], 1), &["/bin/a"]),
+    ];
+    let report = loader.apply(&desired);
+    assert_eq!(outcomes(&report), [("fentry:large".into(), "failed"), ("fentry:small".into(), "installed")]);
+    let text = report.failures().next().unwrap().1.to_string();
+    assert!(text.contains("`binary_exact_prefix` failed with ENOSPC"), "{text}");
+    assert_eq!(kernel.entries("prefix").len(), 1);
+    assert_eq!(kernel.attached().len(), 1);
+}
