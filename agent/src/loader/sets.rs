@@ -204,8 +204,14 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
         }
         // From here on the bits are found in processes, whether or not the rest goes well.
         self.used_before.extend(new.iter().map(|(_, bit)| *bit));
-        self.publish(kernel, &wanted)?;
-        evaluate::evaluate(kernel, &self.objects, &self.running, &new)?;
+        let in_force = self
+            .publish(kernel, &wanted)
+            .and_then(|()| evaluate::evaluate(kernel, &self.objects, &self.running, &new));
+        if let Err(error) = in_force {
+            // Makes room for others. What resists is taken out by the next publication.
+            let _ = self.retract(kernel);
+            return Err(error);
+        }
         for (set, _) in &new {
             if let Some(known) = self.sets.get_mut(set) {
                 known.settled = true;
