@@ -97,10 +97,18 @@ impl Watch {
     /// Waits until the process has made this many execs in all. That a process runs its new program does not tell: the
     /// tracepoint comes later.
     pub fn await_execs(&mut self, pid: u32, count: usize) {
+        self.await_events(pid, |events| execs(events).count() >= count);
+    }
+
+    /// Waits until the process has executed `binary`.
+    pub fn await_binary(&mut self, pid: u32, binary: &str) {
+        self.await_events(pid, |events| execs(events).any(|exec| exec.process.process.binary == binary));
+    }
+
+    fn await_events(&mut self, pid: u32, are_enough: impl Fn(&[Body]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        let seen = |events: &Vec<Body>| events.iter().filter(|event| matches!(event, Body::Exec(_))).count();
-        while self.by_pid.get(&pid).map_or(0, seen) < count {
-            assert!(Instant::now() < deadline, "not {count} execs of {pid}: {:#?}", self.by_pid.get(&pid));
+        while !self.by_pid.get(&pid).is_some_and(|events| are_enough(events)) {
+            assert!(Instant::now() < deadline, "not enough of {pid}: {:#?}", self.by_pid.get(&pid));
             self.base.reader().wait(Duration::from_millis(20)).unwrap();
             self.drain();
         }
@@ -137,6 +145,13 @@ impl Watch {
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         self.follow(child)
     }
+}
+
+fn execs(events: &[Body]) -> impl Iterator<Item = &ProcessExec> {
+    events.iter().filter_map(|event| match event {
+        Body::Exec(exec) => Some(exec),
+        _ => None,
+    })
 }
 
 /// A shell that runs `script`, in which `$H` is the helper and `$D` is `folder`.
