@@ -31,6 +31,8 @@ pub(super) struct Matched {
     pub selector: u16,
     /// Last action of the list.
     pub action: u32,
+    /// Last action of the list at return; 0 if there is none.
+    pub return_action: u32,
     /// Limit of the event.
     pub rate_limit: Option<RateLimit>,
 }
@@ -73,16 +75,19 @@ impl Lower<'_> {
         selector: Option<&Selector>,
     ) -> Lowered<()> {
         let actions: &[Action] = selector.map_or(&POST, |selector| &selector.actions);
-        let at_return: &[Action] = match (entry.role, selector) {
-            (Role::Full, Some(selector)) if entry.ret.is_some() => &selector.return_actions,
+        let at_return: &[Action] = match selector {
+            Some(selector) if entry.ret.is_some() => &selector.return_actions,
             _ => &[],
         };
+        let enforce = entry.hook.policy.mode == Mode::Enforce;
         if entry.role != Role::PostOnly {
             self.count(index, &[PolicyCounter::Match]);
-            let enforce = entry.hook.policy.mode == Mode::Enforce;
-            for action in actions.iter().chain(at_return) {
+            for action in actions {
                 self.enforce(index, *action, enforce);
             }
+        }
+        for action in at_return {
+            self.enforce(index, *action, enforce);
         }
         if entry.role == Role::EnforceOnly {
             return Ok(());
@@ -99,6 +104,7 @@ impl Lower<'_> {
             entry: index,
             selector: if selector.is_some() { number as u16 } else { u16::MAX },
             action: actions.last().map_or(1, |action| action_code(*action)),
+            return_action: at_return.last().map_or(0, |action| action_code(*action)),
             rate_limit,
         };
         self.event(entry, matched)

@@ -58,7 +58,8 @@ pub enum EventFate {
     NotReturned,
 }
 
-type RateKey = (usize, usize, usize, u64, Vec<Vec<u8>>);
+/// Policy, hook entry, selector, scope, values.
+type RateKey = (usize, usize, Option<String>, u64, Vec<Vec<u8>>);
 
 /// The evaluator; it remembers when rate-limited events were last let through.
 #[derive(Debug, Default)]
@@ -122,18 +123,27 @@ impl Evaluator {
         if all.contains(&Action::NoPost) {
             return EventFate::NoPost;
         }
-        for (index, action) in all.iter().enumerate() {
-            if let Action::Post { rate_limit: Some(limit) } = action
-                && !self.rate_passes(site, index, *limit, call)
-            {
-                return EventFate::RateLimited;
-            }
+        // A list gives one event; the first limit in it is the event's.
+        let limit = all.iter().find_map(|action| match action {
+            Action::Post { rate_limit } => *rate_limit,
+            _ => None,
+        });
+        if let Some(limit) = limit
+            && !self.rate_passes(site, selector, limit, call)
+        {
+            return EventFate::RateLimited;
         }
         EventFate::Posted
     }
 
-    /// At most one event per interval for each (hook, action, scope, start of each value of the event).
-    fn rate_passes(&mut self, site: &Site<'_>, action: usize, limit: RateLimit, call: &Call) -> bool {
+    /// At most one event per interval for each (hook, selector, scope, start of each value of the event).
+    fn rate_passes(
+        &mut self,
+        site: &Site<'_>,
+        selector: Option<&Selector>,
+        limit: RateLimit,
+        call: &Call,
+    ) -> bool {
         let scope = match limit.scope {
             RateScope::Thread => u64::from(call.process.tid),
             RateScope::Process => u64::from(call.process.tgid),
@@ -160,7 +170,8 @@ impl Evaluator {
                     .map_or_else(|| format!("{value:?}").into_bytes(), |(int, _)| int.to_le_bytes().to_vec()),
             }
         });
-        let key = (site.policy, site.index, action, scope, values.collect());
+        let selector = selector.map(|selector| selector.path.clone());
+        let key = (site.policy, site.index, selector, scope, values.collect());
         let interval = u64::from(limit.interval_ms) * 1_000_000;
         match self.passed.get(&key) {
             Some(last) if call.time.saturating_sub(*last) < interval => false,

@@ -9,6 +9,17 @@ use policy_compiler::typed::{Action, ArgType, Mode, TypedArg, TypedHook, TypedPo
 use crate::node::{Deed, Node, PROCESS_START, program_id};
 use crate::record::{Record, RecordArg, decode};
 
+/// `KPROBE_ACTION_*` of the event API.
+fn code(action: &Action) -> u32 {
+    match action {
+        Action::Post { .. } => 1,
+        Action::Signal { sigkill: true, .. } => 3,
+        Action::Override { .. } => 5,
+        Action::NoPost => 9,
+        Action::Signal { .. } => 10,
+    }
+}
+
 type Counters = [u64; POLICY_COUNTERS as usize];
 
 /// Sums of counters by policy, to see what one call adds.
@@ -87,17 +98,12 @@ impl Comparison<'_> {
     }
 
     fn action(&self, record: &Record, hook: &TypedHook) -> Result<(), String> {
-        let actions =
-            record.selector.and_then(|index| hook.selectors.get(index)).map(|s| s.actions.as_slice());
-        let last = actions.and_then(<[Action]>::last);
-        let code = match last {
-            None | Some(Action::Post { .. }) => 1,
-            Some(Action::Signal { sigkill: true, .. }) => 3,
-            Some(Action::Override { .. }) => 5,
-            Some(Action::NoPost) => 9,
-            Some(Action::Signal { .. }) => 10,
-        };
-        same("record's action", &record.action, &code)
+        let selector = record.selector.and_then(|index| hook.selectors.get(index));
+        let last = selector.and_then(|selector| selector.actions.last());
+        same("record's action", &record.action, &last.map_or(1, code))?;
+        let last =
+            selector.filter(|_| hook.ret.is_some()).and_then(|selector| selector.return_actions.last());
+        same("record's return action", &u32::from(record.return_action), &last.map_or(0, code))
     }
 
     /// The schema says which argument is where in the record.

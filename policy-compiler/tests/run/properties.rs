@@ -22,9 +22,9 @@ use api::artefact::Flavour;
 
 /// Whether this kind of kernel reaches the hook at all.
 pub fn reachable(variant: Variant, shape: &Shape) -> bool {
-    match (&shape.point, variant) {
-        (HookPoint::Lsm { .. }, Variant::Probes6 | Variant::Tracepoints7) => false,
-        (HookPoint::Kprobe { .. }, Variant::Tracepoints7) => false,
+    match shape.point {
+        HookPoint::Lsm { .. } => !matches!(variant, Variant::Probes6 | Variant::Tracepoints7),
+        HookPoint::Kprobe { .. } => variant != Variant::Tracepoints7,
         _ => true,
     }
 }
@@ -122,7 +122,7 @@ fn one_case(variant: Variant, kernel: &Kernel, entropy: &[u8]) -> Result<(), Str
 /// Random bytes; each case is a policy set and up to four calls.
 fn run(variant: Variant) {
     let kernel = Kernel::new(variant.profile()).expect("the fixture is BTF");
-    let cases = std::env::var("RUN_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1500);
+    let cases = std::env::var("RUN_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(750);
     let config = ProptestConfig {
         cases,
         failure_persistence: None,

@@ -37,7 +37,7 @@ fn number(bytes: &[u8], at: usize, len: usize) -> Result<u64, String> {
 
 /// Decodes a record; anything that records.h does not allow is an error.
 pub fn decode(bytes: &[u8]) -> Result<Record, String> {
-    if bytes.len() % 8 != 0 || number(bytes, 4, 4)? != bytes.len() as u64 {
+    if !bytes.len().is_multiple_of(8) || number(bytes, 4, 4)? != bytes.len() as u64 {
         return Err(format!("a record of {} bytes says {}", bytes.len(), number(bytes, 4, 4)?));
     }
     if number(bytes, 0, 2)? != u64::from(RECORD_HOOK) {

@@ -101,7 +101,14 @@ fn selector(
         actions.retain(|a| !matches!(a, Action::Override { .. }));
         actions.push(Action::Override { error: -13 });
     }
-    Selector { path, label: None, filters, actions, return_filters, return_actions: Vec::new() }
+    let return_actions = match ret {
+        Some(_) if choices.rarely(3) => choices.list(1, 2, |c| {
+            let signal = Action::Signal { signal: 12, sigkill: false };
+            c.of(&[Action::Post { rate_limit: None }, signal, Action::NoPost])
+        }),
+        _ => Vec::new(),
+    };
+    Selector { path, label: None, filters, actions, return_filters, return_actions }
 }
 
 fn action(choices: &mut Choices<'_>, allowed: Allowed) -> Action {

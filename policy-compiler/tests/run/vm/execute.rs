@@ -257,7 +257,7 @@ impl Cpu<'_> {
         self.touch(addr, size)?;
         let typed = self.vm.typed();
         match self.vm.memory.locate(addr, size) {
-            None if typed && (addr < NULL_PAGE || addr >= KERNEL_START) => return Ok(0),
+            None if typed && !(NULL_PAGE..KERNEL_START).contains(&addr) => return Ok(0),
             Some((Kind::Kernel, ..)) if !typed => {
                 return Err(format!("loads kernel memory at {addr:#x} without bpf_probe_read_kernel"));
             }
@@ -272,7 +272,7 @@ impl Cpu<'_> {
 
     fn atomic(&mut self, insn: Insn, addr: u64, source: u64) -> Result<(), String> {
         let size = insn.size();
-        if size < 4 || addr % size as u64 != 0 {
+        if size < 4 || !addr.is_multiple_of(size as u64) {
             return Err("is an atomic access that is not aligned".to_owned());
         }
         const FETCH: i32 = 1;
@@ -310,10 +310,10 @@ impl Cpu<'_> {
 /// What each program type may load of its context.
 fn ctx_rule(flavour: Flavour, offset: usize, size: usize) -> Result<(), String> {
     let fine = match flavour {
-        Flavour::Kprobe | Flavour::Kretprobe => offset % size == 0,
+        Flavour::Kprobe | Flavour::Kretprobe => offset.is_multiple_of(size),
         // The first word of a tracepoint's record belongs to perf.
-        Flavour::Tracepoint => offset % size == 0 && offset >= 8,
-        _ => size == 8 && offset % 8 == 0,
+        Flavour::Tracepoint => offset.is_multiple_of(size) && offset >= 8,
+        _ => size == 8 && offset.is_multiple_of(8),
     };
     fine.then_some(()).ok_or_else(|| format!("loads {size} bytes of its context at {offset}"))
 }

@@ -84,9 +84,9 @@ impl Cpu<'_> {
 
     fn map_element(&mut self, number: u32) -> Result<i64, String> {
         let index = self.map_number(1)?;
-        let Map { key_size, value_size, kind, .. } = self.vm.maps[index];
+        let Map { key_size, value_size, kind, ref name, .. } = self.vm.maps[index];
         if kind == MapKind::RingBuf {
-            return Err("uses a ring buffer as a table".to_owned());
+            return Err(format!("uses the ring buffer {name} as a table"));
         }
         let key = self.bytes(self.read(2)?, key_size)?;
         let value = if number == 2 { self.bytes(self.read(3)?, value_size)? } else { Vec::new() };
