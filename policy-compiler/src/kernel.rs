@@ -74,6 +74,15 @@ impl Kernel {
         self.profile.tracepoints.iter()
     }
 
+    /// Adds formats that a later policy needs.
+    pub fn add_tracepoints(&mut self, formats: Vec<TracepointFormat>) {
+        for format in formats {
+            if self.tracepoint(&format.subsystem, &format.event).is_none() {
+                self.profile.tracepoints.push(format);
+            }
+        }
+    }
+
     /// Whether kprobes can attach here. Without a symbol list, BTF decides.
     pub fn has_symbol(&self, name: &str) -> bool {
         if self.profile.symbols.is_empty() {

@@ -53,16 +53,15 @@ pub mod slot {
     pub const BITS: i16 = -56;
     /// Target of probe reads of at most 8 bytes.
     pub const VALUE: i16 = -64;
-    /// Whether the event is suppressed.
-    pub const SUPPRESS: i16 = -72;
     /// pid and tgid of the current task; the verifier knows nothing of the value.
-    pub const PID_TGID: i16 = -80;
-    /// Per text argument: start in the scratch slot (u32), then length (u32) with [`super::text_flag`] bits.
-    pub const TEXTS: i16 = -112;
+    pub const PID_TGID: i16 = -72;
+    /// Per text argument: start in its region (u16), mode (u16), then length (u32) with [`super::text_flag`] bits.
+    /// Written as one word, so that the verifier remembers that it is ready.
+    pub const TEXTS: i16 = -104;
     /// `struct sock_arg` of the socket under test.
-    pub const TUPLE: i16 = -176;
+    pub const TUPLE: i16 = -168;
     /// Bytes to hash for a rate limit; 40.
-    pub const SAMPLE: i16 = -216;
+    pub const SAMPLE: i16 = -208;
 
     /// Slot of the `n`th text argument.
     pub fn text(n: usize) -> i16 {

@@ -10,9 +10,12 @@ use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R6, R7, R8, R9, Size};
 use crate::resolve::ResolvedArg;
 use crate::typed::{ArgType, IntType};
 
-/// Components before the walk gives up and flags the text as cut: 4,096 bytes hold at most 2,048, of one byte each;
-/// each iteration costs the verifier about 50 instructions of its million.
-const MAX_COMPONENTS: i32 = 512;
+/// Components before the walk gives up and flags the text as cut. The verifier follows each iteration on its own, at
+/// about 100 of its million instructions, and loading a program takes time in proportion.
+const MAX_COMPONENTS: i32 = 128;
+/// Where the walk keeps its position: behind the region's zeros. From memory, the verifier knows nothing of it, so
+/// that what it has learned of one iteration does not tell the next one apart.
+const POSITION: i16 = (scratch::REGION - 8) as i16;
 
 /// Stack of the path function.
 mod frame {
@@ -147,10 +150,7 @@ impl Lower<'_> {
         let hashed = self.asm.label();
         self.asm.store_imm(Size::D, FP, frame::COUNT, 0);
         self.asm.call(Helper::CurrentTask);
-        // Unknown to the verifier, so that both ways through the loop look alike to it.
-        self.asm.mov(R9, R0);
-        self.asm.alu(Alu::Xor, R9, scratch::TEXT_MAX);
-        self.asm.alu_reg(Alu::Xor, R9, R0);
+        self.asm.mov_imm(R9, scratch::TEXT_MAX as u64);
         self.asm.mov(R3, R0);
         self.path_read(frame::VALUE, 8, fs);
         self.asm.load(Size::D, R3, FP, frame::VALUE);
@@ -175,6 +175,7 @@ impl Lower<'_> {
         self.asm.store_imm(Size::H, R6, scratch::TEXT_MAX as i16 - 2, i32::from(u16::from_le_bytes(*b"d)")));
         self.asm.alu(Alu::Sub, R9, suffix.len() as i32);
         self.asm.bind(hashed);
+        self.asm.store(Size::D, R6, POSITION, R9);
         Ok(())
     }
 
@@ -199,6 +200,7 @@ impl Lower<'_> {
         self.asm.jump_if(Cond::Ge, R1, MAX_COMPONENTS, cut);
         self.asm.alu(Alu::Add, R1, 1);
         self.asm.store(Size::D, FP, frame::COUNT, R1);
+        self.asm.load(Size::D, R9, R6, POSITION);
         self.asm.jump_if(Cond::Gt, R9, scratch::TEXT_MAX, cut);
     }
 
@@ -229,6 +231,7 @@ impl Lower<'_> {
         self.asm.alu(Alu::Sub, R1, 1);
         self.asm.jump_if(Cond::Slt, R1, 0, cut);
         self.asm.mov(R9, R1);
+        self.asm.store(Size::D, R6, POSITION, R1);
         self.asm.alu_reg(Alu::Add, R1, R6);
         self.asm.store_imm(Size::B, R1, 0, i32::from(b'/'));
         self.asm.alu(Alu::Add, R1, 1);
@@ -262,15 +265,16 @@ impl Lower<'_> {
     fn path_end(&mut self, done: Label, cut: Label, fail: Label) {
         let some = self.asm.label();
         self.asm.bind(done);
-        self.asm.mov(R0, R9);
+        self.asm.load(Size::D, R0, R6, POSITION);
         self.asm.jump_if(Cond::Lt, R0, scratch::TEXT_MAX, some);
         self.asm.store_imm(Size::B, R6, (scratch::TEXT_MAX - 1) as i16, i32::from(b'/'));
         self.asm.mov_imm(R0, (scratch::TEXT_MAX - 1) as u64);
         self.asm.bind(some);
         self.asm.exit();
         self.asm.bind(cut);
+        self.asm.load(Size::D, R1, R6, POSITION);
         self.asm.mov_imm(R0, 1 << 32);
-        self.asm.alu_reg(Alu::Or, R0, R9);
+        self.asm.alu_reg(Alu::Or, R0, R1);
         self.asm.exit();
         self.asm.bind(fail);
         // Beyond any region: the caller takes it for unreadable.

@@ -86,7 +86,7 @@ impl Lower<'_> {
         for word in 0..SAMPLE / 8 {
             self.asm.store_imm(Size::D, FP, slot::SAMPLE + 8 * word as i16, 0);
         }
-        self.asm.load(Size::W, R2, FP, slot::text(text) + 4);
+        self.text_state(R2, text);
         self.asm.alu(Alu::And, R2, text_flag::LENGTH);
         self.asm.jump_if(Cond::Eq, R2, 0, empty);
         self.asm.jump_if(Cond::Le, R2, SAMPLE, whole);

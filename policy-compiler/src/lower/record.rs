@@ -134,7 +134,7 @@ impl Lower<'_> {
     fn header(&mut self, matched: Matched, args: usize) {
         let known = self.program.banks.iter().flat_map(|bank| &bank.tests);
         let known = known.into_iter().any(|test| matches!(test.test, Test::ProcessSet { .. }));
-        self.put_imm(Size::W, 0, RECORD_HOOK);
+        self.put_imm(Size::W, 0, RECORD_HOOK | (matched.return_action as i32) << 16);
         self.asm.call(Helper::BootTime);
         self.put(Size::D, 8, R0);
         self.asm.load(Size::D, R0, FP, slot::PID_TGID);
@@ -248,7 +248,7 @@ impl Lower<'_> {
         let kind = arg.ty.record_kind();
         let prefix = if kind == Kind::Text { 0 } else { 8 };
         let fits = self.asm.label();
-        self.asm.load(Size::W, R1, FP, slot::text(text) + 4);
+        self.text_state(R1, text);
         // Flags of the argument from flags of the text.
         self.asm.mov(R3, R1);
         self.asm.alu(Alu::Rsh, R3, text_flag::ERROR.trailing_zeros() as i32);

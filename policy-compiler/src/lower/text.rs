@@ -2,7 +2,7 @@
 
 use super::frame::{Helper, scratch, slot, text_flag};
 use super::{Lower, Lowered};
-use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R7, R8, R9, Size};
+use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R7, R8, R9, Reg, Size};
 use crate::plan::{Bank, Test, TestUse};
 use crate::resolve::ResolvedArg;
 use crate::typed::ArgType;
@@ -27,7 +27,7 @@ impl Lower<'_> {
             self.skip_unless_asked(asked, skip);
             self.acquire_scratch(lost);
             self.render(text)?;
-            self.asm.load(Size::W, R1, FP, slot::text(text) + 4);
+            self.text_state(R1, text);
             self.asm.jump_if(Cond::Set, R1, text_flag::ERROR, unread);
             self.text_tests(text, &tests)?;
             self.asm.jump(skip);
@@ -56,7 +56,7 @@ impl Lower<'_> {
         let arg = self.texts.get(text).and_then(|arg| self.program.args.get(*arg)).copied();
         let Some(arg) = arg else { return Ok(()) };
         let [have, unread] = std::array::from_fn(|_| self.asm.label());
-        self.asm.load(Size::W, R1, FP, slot::text(text) + 4);
+        self.text_state(R1, text);
         self.asm.jump_if(Cond::Set, R1, text_flag::READY, have);
         match arg.ty {
             ArgType::String | ArgType::Filename => self.render_string(text, arg, unread)?,
@@ -65,10 +65,22 @@ impl Lower<'_> {
         }
         self.asm.jump(have);
         self.asm.bind(unread);
-        self.asm.store_imm(Size::W, FP, slot::text(text), 0);
-        self.asm.store_imm(Size::W, FP, slot::text(text) + 4, text_flag::READY | text_flag::ERROR);
+        self.asm.mov_imm(R1, (text_flag::READY | text_flag::ERROR) as u64);
+        self.set_text_state(text, R1);
         self.asm.bind(have);
         Ok(())
+    }
+
+    /// `dst` = length and flags.
+    pub(super) fn text_state(&mut self, dst: Reg, text: usize) {
+        self.asm.load(Size::D, dst, FP, slot::text(text));
+        self.asm.alu(Alu::Rsh, dst, 32);
+    }
+
+    /// Length and flags from `src`, which is clobbered; the text starts where its region does.
+    fn set_text_state(&mut self, text: usize, src: Reg) {
+        self.asm.alu(Alu::Lsh, src, 32);
+        self.asm.store(Size::D, FP, slot::text(text), src);
     }
 
     fn render_path(&mut self, text: usize, arg: ResolvedArg, unread: Label) -> Lowered<()> {
@@ -82,7 +94,6 @@ impl Lower<'_> {
         self.asm.mov(R1, R0);
         self.asm.zext32(R1);
         self.asm.jump_if(Cond::Gt, R1, scratch::TEXT_MAX, unread);
-        self.asm.store(Size::W, FP, slot::text(text), R1);
         // Bit 32 of the result becomes the flag.
         self.asm.alu(Alu::Rsh, R0, 32);
         self.asm.alu(Alu::Lsh, R0, text_flag::TRUNCATED.trailing_zeros() as i32);
@@ -90,7 +101,9 @@ impl Lower<'_> {
         self.asm.alu_reg(Alu::Sub, R2, R1);
         self.asm.alu_reg(Alu::Or, R2, R0);
         self.asm.alu(Alu::Or, R2, text_flag::READY);
-        self.asm.store(Size::W, FP, slot::text(text) + 4, R2);
+        self.asm.alu(Alu::Lsh, R2, 32);
+        self.asm.alu_reg(Alu::Or, R2, R1);
+        self.asm.store(Size::D, FP, slot::text(text), R2);
         Ok(())
     }
 
@@ -116,11 +129,12 @@ impl Lower<'_> {
         self.asm.jump_if(Cond::Ne, R0, scratch::TEXT_MAX, whole);
         self.asm.alu(Alu::Or, R1, text_flag::TRUNCATED);
         self.asm.bind(whole);
-        self.asm.store(Size::W, FP, slot::text(text) + 4, R1);
+        self.set_text_state(text, R1);
         self.asm.jump(done);
         self.asm.bind(empty);
         self.asm.store_imm(Size::B, R7, scratch::region(text) as i16, 0);
-        self.asm.store_imm(Size::W, FP, slot::text(text) + 4, text_flag::READY);
+        self.asm.mov_imm(R1, text_flag::READY as u64);
+        self.set_text_state(text, R1);
         self.asm.bind(done);
         Ok(())
     }
@@ -136,7 +150,8 @@ impl Lower<'_> {
         self.asm.mov_imm(R8, (scratch::TEXT_MAX - 1) as u64 | text_flag::TRUNCATED as u64);
         self.asm.bind(whole);
         self.asm.alu(Alu::Or, R8, text_flag::READY);
-        self.asm.store(Size::W, FP, slot::text(text) + 4, R8);
+        self.asm.mov(R1, R8);
+        self.set_text_state(text, R1);
         self.fetch(R3, arg.fetch);
         self.asm.mov(R1, R7);
         self.asm.alu(Alu::Add, R1, scratch::region(text));

@@ -65,13 +65,13 @@ impl Lower<'_> {
         match (lie, op) {
             (Lie::Back, TextOp::Prefix) => self.text_start(text),
             (Lie::Front, TextOp::Postfix) => {
-                self.asm.load(Size::W, R8, FP, slot::text(text) + 4);
+                self.text_state(R8, text);
                 self.asm.alu(Alu::And, R8, text_flag::LENGTH);
                 self.asm.alu_reg(Alu::Add, R8, R7);
             }
             _ => {}
         }
-        self.asm.load(Size::W, R2, FP, slot::text(text) + 4);
+        self.text_state(R2, text);
         self.asm.alu(Alu::And, R2, text_flag::LENGTH);
     }
 
@@ -128,7 +128,7 @@ impl Lower<'_> {
             Lie::Front => self.asm.mov(R8, R7),
         }
         // Key: length in bits, then the text where it lies; the byte behind it is NUL.
-        self.asm.load(Size::W, R2, FP, slot::text(text) + 4);
+        self.text_state(R2, text);
         self.asm.alu(Alu::And, R2, text_flag::LENGTH);
         self.asm.alu(Alu::Add, R2, 1);
         let short = self.asm.label();

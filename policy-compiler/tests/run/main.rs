@@ -1,6 +1,7 @@
 //! In: policies and calls of hooked functions. Out: what compiled programs do with them in a user-space eBPF
 //! machine over a fake kernel, compared with the reference evaluator.
 
+mod budget;
 mod choices;
 mod compare;
 mod losses;
