@@ -4,6 +4,7 @@
 mod budget;
 mod choices;
 mod compare;
+mod examples;
 mod losses;
 mod machine;
 mod node;
