@@ -3,7 +3,6 @@
 //! One session owns everything that this process has in the kernel; closing (or dropping) it takes it all out.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,13 @@ use api::artefact::{Artefact, EventKind};
 use api::event::{Body, Event, Hook, HookEvent, Subject};
 use bpf_programs::layout::RecordKind;
 
-use crate::base::{Base, BaseError, BaseMap, BaseOptions, Losses};
+use crate::base::{Base, BaseError, BaseOptions, Losses};
 use crate::decode::{DecodeErrors, DecodedHook, decode_hook};
 use crate::kernel::{Errno, Linux};
-use crate::loader::sets::{ProcFs, SetObjects};
-use crate::loader::{ApplyReport, BaseObjects, Leftover, Loader, MemoryReport, PolicyCounts, Schemas};
+use crate::loader::sets::ProcFs;
+use crate::loader::{
+    ApplyReport, BaseObjects, FromBaseError, Leftover, Loader, MemoryReport, PolicyCounts, Schemas,
+};
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 
 /// Decoded hooks kept by program id: the ids of programs that were replaced are not asked for much longer. At about
@@ -31,14 +32,12 @@ pub enum SessionError {
     /// The processes that run already.
     #[error("the running processes could not be read: {0}")]
     Scan(#[from] ScanError),
-    /// A descriptor or object of the fixed programs could not be shared with the policies' programs.
-    #[error("sharing the map or program `{what}` with the policies' programs failed with {errno}")]
-    Share {
-        /// Which.
-        what: &'static str,
-        /// How.
-        errno: Errno,
-    },
+    /// Their maps are not shared with the policies' programs.
+    #[error("the process programs' maps cannot be shared with the policies' programs: {0}")]
+    Share(#[from] FromBaseError),
+    /// The kernel's limits.
+    #[error("the number of CPUs could not be read: {0}")]
+    Kernel(Errno),
 }
 
 /// What the session saw and could not do, since its start.
@@ -67,29 +66,11 @@ pub struct Session {
 impl Session {
     /// Loads the fixed programs and takes in the processes that run already; the result has one event for each.
     pub fn start(node: &str, options: &BaseOptions) -> Result<(Session, Vec<Event>), SessionError> {
-        let share = |what| move |errno| SessionError::Share { what, errno };
-        let kernel = Linux::new().map_err(share("limits"))?;
+        let kernel = Linux::new().map_err(SessionError::Kernel)?;
         let mut base = Base::load(options)?;
         let mut cache = ProcessCache::new(node);
         let running = cache.scan(&mut base)?;
-        let map = |which: BaseMap, what: &'static str| {
-            let fd = base.map(which).try_clone_to_owned().map_err(|error| share(what)(Errno::from(error)))?;
-            kernel.adopt_map(fd).map_err(share(what))
-        };
-        let setter = owned(base.bit_setter()?).map_err(share("set_process_bits"))?;
-        let objects = BaseObjects {
-            possible_cpus: kernel.possible_cpus(),
-            events: map(BaseMap::Events, "events")?,
-            processes: map(BaseMap::Processes, "processes")?,
-            sets: SetObjects {
-                prefix: map(BaseMap::BinaryExactPrefix, "binary_exact_prefix")?,
-                postfix: map(BaseMap::BinaryPostfix, "binary_postfix")?,
-                pids: map(BaseMap::PidSets, "pid_sets")?,
-                config: map(BaseMap::Config, "config")?,
-                processes: map(BaseMap::Processes, "processes")?,
-                set_bits: kernel.adopt_program(setter),
-            },
-        };
+        let objects = BaseObjects::of(&base, &kernel)?;
         let loader = Loader::new(kernel, objects, ProcFs::at("/proc"));
         let hooks = Hooks::new(loader.schemas());
         let events = running.len() as u64;
@@ -151,10 +132,6 @@ impl Session {
     pub fn detach_policies(&mut self) -> Vec<Leftover> {
         self.loader.take().map(Loader::close).unwrap_or_default()
     }
-}
-
-fn owned(fd: impl AsFd) -> Result<OwnedFd, Errno> {
-    fd.as_fd().try_clone_to_owned().map_err(|error| Errno::from(error))
 }
 
 fn drain(

@@ -77,7 +77,12 @@ fn artefact(flavour: Flavour, trial: &Trial, tid: u32, version: i32) -> Artefact
     program.look_up(SharedMap::PolicyCounters, RelocKind::PolicyCounters);
     program.insns.extend([mov_imm(1, 1), atomic_add64(0, 0, 1), mov_imm(0, trial.result), exit()]);
     Artefact {
-        attach: Attach { flavour: flavour as i32, target: trial.target.clone(), btf_id: trial.btf_id },
+        attach: Attach {
+            flavour: flavour as i32,
+            target: trial.target.clone(),
+            btf_id: trial.btf_id,
+            syscall: None,
+        },
         insns: program.insns.concat(),
         relocs: program.relocs,
         hooks: vec![HookSchema { policy_name: "p".into(), ..HookSchema::default() }],
@@ -164,7 +169,7 @@ fn hammer(tid: &AtomicU32, go: &AtomicBool, stop: &AtomicBool, act: fn() -> bool
 
 fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
     let (tid, go, stop) = (AtomicU32::new(0), AtomicBool::new(false), AtomicBool::new(false));
-    let hook = HookKey { flavour, target: trial.target.clone() };
+    let hook = HookKey { flavour, target: trial.target.clone(), syscall: None };
     let (calls, escaped) = std::thread::scope(|scope| {
         let thread = scope.spawn(|| hammer(&tid, &go, &stop, trial.act));
         while tid.load(Ordering::Acquire) == 0 {
@@ -242,7 +247,7 @@ fn programs_on_one_hook_run_in_the_order_that_switches_count_on() {
         let value = linux.map_lookup(&map, &[0; 4]).unwrap().unwrap();
         let order = u32::from_ne_bytes(value.try_into().unwrap());
         links.into_iter().for_each(|link| linux.detach(link).unwrap());
-        let hook = HookKey { flavour, target: trial.target };
+        let hook = HookKey { flavour, target: trial.target, syscall: None };
         println!("{hook}: {order}");
         assert_eq!(order, if hook.newest_runs_first() { 21 } else { 12 }, "{hook}");
     }

@@ -54,7 +54,7 @@ fn counting(target: &str, policy: &str, tid: u32, version: i32) -> Artefact {
     insns.extend([call(1), jeq_imm(0, 0, 4), mov_imm(1, 1), atomic_add64(0, 0, 1), mov_imm(0, 0), exit()]);
     insns.extend([mov_imm(0, 0), exit()]);
     Artefact {
-        attach: Attach { flavour: Flavour::RawTp as i32, target: target.into(), btf_id: 0 },
+        attach: Attach { flavour: Flavour::RawTp as i32, target: target.into(), btf_id: 0, syscall: None },
         insns: insns.concat(),
         relocs,
         hooks: vec![HookSchema { policy_name: policy.into(), ..HookSchema::default() }],

@@ -70,6 +70,9 @@ pub struct Attach {
     /// BTF id of the target in vmlinux, where the flavour takes one; else 0.
     #[prost(uint32, tag = "3")]
     pub btf_id: u32,
+    /// The one system call number that the program is for, where the attach point sees all of them.
+    #[prost(uint32, optional, tag = "4")]
+    pub syscall: Option<u32>,
 }
 
 /// How a program reaches its hook.

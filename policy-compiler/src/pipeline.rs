@@ -1,7 +1,7 @@
 //! In: typed policies and a kernel. Out: artefacts, and per policy what is wrong with it. The only list of stages.
 
 use crate::artefact::artefact;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::kernel::Kernel;
 use crate::lower::lower;
 use crate::plan::plan;
@@ -43,7 +43,7 @@ pub fn compile(policies: &[TypedPolicy], kernel: &Kernel) -> Compiled {
     }
     match together(hooks, kernel) {
         Ok(artefacts) => out.artefacts = artefacts,
-        Err((path, problem)) => refuse(&mut out, policies, kernel, &path, problem),
+        Err(misfit) => refuse(&mut out, policies, kernel, *misfit),
     }
     out
 }
@@ -61,48 +61,38 @@ fn alone<'a>(
     Ok(resolved)
 }
 
-fn together(
-    hooks: Vec<ResolvedHook<'_>>,
-    kernel: &Kernel,
-) -> Result<Vec<Artefact>, (Option<PolicyKey>, Diagnostic)> {
-    let last_of = |hooks: &[ResolvedHook<'_>]| hooks.last().map(|hook| hook.policy.key.clone());
-    let last = last_of(&hooks);
-    let first = |problems: Vec<Diagnostic>| problems.into_iter().next();
-    let programs = match plan(hooks, kernel) {
-        Ok(programs) => programs,
-        Err(problems) => {
-            let unknown =
-                || Diagnostic::error(crate::diagnostic::Code::Limit, "", "the policies do not fit together");
-            return Err((last, first(problems).unwrap_or_else(unknown)));
-        }
-    };
+/// Why the policies do not compile together, and which of them to leave out.
+struct Misfit {
+    policy: Option<PolicyKey>,
+    problem: Diagnostic,
+}
+
+fn together(hooks: Vec<ResolvedHook<'_>>, kernel: &Kernel) -> Result<Vec<Artefact>, Box<Misfit>> {
+    let last = hooks.last().map(|hook| hook.policy.key.clone());
+    let programs = plan(hooks, kernel).map_err(|problems| {
+        let unknown = || Diagnostic::error(Code::Limit, "", "the policies do not fit together");
+        let problem = problems.into_iter().next().unwrap_or_else(unknown);
+        Box::new(Misfit { policy: last.clone(), problem })
+    })?;
     let mut artefacts = Vec::new();
     for program in &programs {
-        match lower(program, kernel) {
-            Ok((finished, maps)) => artefacts.push(artefact(program, finished, maps)),
-            Err(problem) => {
-                let key = program.entries.last().map(|entry| entry.hook.policy.key.clone());
-                return Err((key.or(last), problem));
-            }
-        }
+        let (finished, maps) = lower(program, kernel).map_err(|problem| {
+            let key = program.entries.last().map(|entry| entry.hook.policy.key.clone());
+            Box::new(Misfit { policy: key.or_else(|| last.clone()), problem })
+        })?;
+        artefacts.push(artefact(program, finished, maps));
     }
     Ok(artefacts)
 }
 
 /// Too much together: leaves out the last policy of the program that does not fit, and tries again.
-fn refuse(
-    out: &mut Compiled,
-    policies: &[TypedPolicy],
-    kernel: &Kernel,
-    key: &Option<PolicyKey>,
-    problem: Diagnostic,
-) {
-    let Some(key) = key else { return };
-    let rest: Vec<TypedPolicy> = policies.iter().filter(|policy| policy.key != *key).cloned().collect();
+fn refuse(out: &mut Compiled, policies: &[TypedPolicy], kernel: &Kernel, misfit: Misfit) {
+    let Some(key) = misfit.policy else { return };
+    let rest: Vec<TypedPolicy> = policies.iter().filter(|policy| policy.key != key).cloned().collect();
     if rest.len() == policies.len() {
         return;
     }
     let mut again = compile(&rest, kernel);
-    again.diagnostics.entry(key.clone()).or_default().push(problem);
+    again.diagnostics.entry(key).or_default().push(misfit.problem);
     *out = again;
 }

@@ -23,8 +23,6 @@ pub const BANK_BITS: usize = 64;
 pub struct Program<'a> {
     /// Program type and target.
     pub attach: Attach,
-    /// Only this system call number, on attach points that see all of them.
-    pub syscall: Option<u32>,
     /// Distinct arguments of all entries.
     pub args: Vec<ResolvedArg>,
     /// Hook entries, in the order of policy keys and documents.

@@ -38,8 +38,6 @@ pub struct Point {
     pub args: Vec<ResolvedArg>,
     /// The return value, at return only.
     pub ret: Option<ResolvedArg>,
-    /// Fires for one system call number only, on attach points that see all of them.
-    pub syscall: Option<u32>,
 }
 
 /// Where and how an argument is read. Equal values are the same argument, whichever policy asks.

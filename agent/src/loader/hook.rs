@@ -9,13 +9,15 @@ pub struct HookKey {
     pub flavour: Flavour,
     /// Symbol, `subsystem/event`, tracepoint name or LSM hook.
     pub target: String,
+    /// System call number, of programs that share an attach point and tell system calls apart themselves.
+    pub syscall: Option<u32>,
 }
 
 impl HookKey {
     /// Of an artefact. An unknown mechanism is [`Flavour::Unspecified`], which no kernel loads.
     pub fn of(artefact: &Artefact) -> HookKey {
         let flavour = Flavour::try_from(artefact.attach.flavour).unwrap_or(Flavour::Unspecified);
-        HookKey { flavour, target: artefact.attach.target.clone() }
+        HookKey { flavour, target: artefact.attach.target.clone(), syscall: artefact.attach.syscall }
     }
 
     /// Whether its program runs when a function returns. The kernel binds a call to such programs when it begins, so a
@@ -52,6 +54,7 @@ impl std::fmt::Display for HookKey {
             Flavour::RawTp => "raw_tp",
             Flavour::Tracepoint => "tracepoint",
         };
-        write!(f, "{flavour}:{}", self.target)
+        write!(f, "{flavour}:{}", self.target)?;
+        self.syscall.map_or(Ok(()), |number| write!(f, " (system call {number})"))
     }
 }

@@ -111,7 +111,7 @@ mod tests {
 
     fn artefact(insns: &[[u8; INSN_SIZE]], relocs: &[(u32, RelocKind, u32)]) -> Artefact {
         Artefact {
-            attach: Attach { flavour: Flavour::RawTp as i32, target: "x".into(), btf_id: 0 },
+            attach: Attach { flavour: Flavour::RawTp as i32, target: "x".into(), btf_id: 0, syscall: None },
             insns: insns.concat(),
             relocs: relocs
                 .iter()

@@ -82,7 +82,10 @@ mod tests {
     use api::artefact::Flavour;
 
     fn schema() -> ProgramSchema {
-        ProgramSchema { hook: HookKey { flavour: Flavour::RawTp, target: "x".into() }, entries: Vec::new() }
+        ProgramSchema {
+            hook: HookKey { flavour: Flavour::RawTp, target: "x".into(), syscall: None },
+            entries: Vec::new(),
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn artefact(flavour: Flavour, target: &str, policies: &[&str], version: i32) -> 
         [map, end, map, end, mov_imm(1, 0), mov_imm(2, 0), mov_imm(3, 0), mov_imm(4, version), exit()];
     let reloc = |insn, kind: RelocKind, index| Reloc { insn, kind: kind as i32, index };
     Artefact {
-        attach: Attach { flavour: flavour as i32, target: target.into(), btf_id: 0 },
+        attach: Attach { flavour: flavour as i32, target: target.into(), btf_id: 0, syscall: None },
         insns: insns.concat(),
         relocs: vec![
             reloc(0, RelocKind::SharedMap, SharedMap::PolicyCounters as u32),
@@ -281,7 +281,7 @@ fn check_consistent(kernel: &FakeKernel, loader: &TestLoader, report: &ApplyRepo
         assert_eq!(failure.kept.is_none(), is_new, "{failure}");
     }
     for (slot, hook) in [(0, Flavour::Fentry), (1, Flavour::Fexit)] {
-        let hook = HookKey { flavour: hook, target: "f".into() };
+        let hook = HookKey { flavour: hook, target: "f".into(), syscall: None };
         let running = &loader.hooks[&hook];
         assert_eq!(running.held.slot, slot);
         assert_eq!(

@@ -76,11 +76,13 @@ impl Btf {
 
     /// Names of all functions.
     pub fn functions(&self) -> impl Iterator<Item = &str> {
-        self.names
-            .iter()
-            .map(|(_, id)| TypeId(*id))
-            .filter(|id| self.kind(*id) == Kind::Func)
-            .map(|id| self.name(id))
+        self.names_of(Kind::Func)
+    }
+
+    /// Names of all structs, unions, functions, typedefs or enums.
+    pub fn names_of(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        let ids = self.names.iter().map(|(_, id)| TypeId(*id));
+        ids.filter(move |id| self.kind(*id) == kind).map(|id| self.name(id))
     }
 
     /// The type that a pointer, typedef, qualifier, function or array element refers to.

@@ -68,7 +68,7 @@ impl Lower<'_> {
         let go = self.asm.label();
         self.asm.source("is this program the active one");
         self.asm.mov(R6, R1);
-        if let Some(number) = self.program.syscall {
+        if let Some(number) = self.program.attach.syscall {
             self.asm.load(Size::D, R1, R6, 8);
             self.asm.jump_if(Cond::Ne, R1, number as i32, inactive);
         }
@@ -132,11 +132,9 @@ impl Lower<'_> {
             self.asm.source(test.source.clone());
             let skip = self.asm.label();
             let unread = self.asm.label();
-            if let Some(arg) = test.test.socket_arg() {
-                if tuple_of != Some(arg) {
-                    self.read_tuple(arg, test, bank)?;
-                    tuple_of = Some(arg);
-                }
+            if let Some(arg) = test.test.socket_arg().filter(|arg| tuple_of != Some(*arg)) {
+                self.read_tuple(arg, test, bank)?;
+                tuple_of = Some(arg);
             }
             self.skip_unless_asked(test.asked(), skip);
             if matches!(test.test, Test::ProcessSet { parent: true, .. }) {

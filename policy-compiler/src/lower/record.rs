@@ -111,7 +111,7 @@ impl Lower<'_> {
             self.rate_limit(entry, matched, limit, &words, &texts, end);
         }
         self.asm.mov_imm(R8, 0);
-        let share = scratch::EVENT_TEXT / texts.len().max(1) as i32 & !7;
+        let share = (scratch::EVENT_TEXT / texts.len().max(1) as i32) & !7;
         for text in &texts {
             at = self.text_arg(*text, at, share.min(scratch::TEXT_MAX));
         }

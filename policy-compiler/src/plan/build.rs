@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// Problems that only a kernel shows (a namespace kind it lacks), each with the index of its hook's policy path.
 pub fn plan<'a>(hooks: Vec<ResolvedHook<'a>>, kernel: &Kernel) -> Result<Vec<Program<'a>>, Vec<Diagnostic>> {
-    let mut groups: BTreeMap<(Attach, Option<u32>), Vec<(ResolvedHook<'a>, Point, Role)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Attach, Vec<(ResolvedHook<'a>, Point, Role)>> = BTreeMap::new();
     for hook in hooks {
         let both = hook.entry.is_some() && hook.exit.is_some();
         for (point, at_exit) in [(hook.entry.clone(), false), (hook.exit.clone(), true)] {
@@ -23,36 +23,25 @@ pub fn plan<'a>(hooks: Vec<ResolvedHook<'a>>, kernel: &Kernel) -> Result<Vec<Pro
                 (true, false) => Role::EnforceOnly,
                 (true, true) => Role::PostOnly,
             };
-            groups.entry((point.attach.clone(), point.syscall)).or_default().push((
-                hook.clone(),
-                point,
-                role,
-            ));
+            groups.entry(point.attach.clone()).or_default().push((hook.clone(), point, role));
         }
     }
     let mut problems = Vec::new();
     let mut programs = Vec::new();
-    for ((attach, syscall), members) in groups {
-        programs.push(build(attach, syscall, members, kernel, &mut problems));
+    for (attach, members) in groups {
+        programs.push(build(attach, members, kernel, &mut problems));
     }
     if problems.is_empty() { Ok(programs) } else { Err(problems) }
 }
 
 fn build<'a>(
     attach: Attach,
-    syscall: Option<u32>,
     members: Vec<(ResolvedHook<'a>, Point, Role)>,
     kernel: &Kernel,
     problems: &mut Vec<Diagnostic>,
 ) -> Program<'a> {
-    let mut program = Program {
-        attach,
-        syscall,
-        args: Vec::new(),
-        entries: Vec::new(),
-        banks: Vec::new(),
-        sets: Vec::new(),
-    };
+    let mut program =
+        Program { attach, args: Vec::new(), entries: Vec::new(), banks: Vec::new(), sets: Vec::new() };
     let mut used = BANK_BITS;
     for (hook, point, role) in members {
         let bits = hook.hook.selectors.len().max(1);

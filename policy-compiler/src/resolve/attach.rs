@@ -1,11 +1,12 @@
 //! In: one hook. Out: its [`Point`]s, by the first flavour of its list that this kernel has.
 
 use super::args::{self, Abi};
-use super::{Point, ResolvedHook, mode_acts, security_hook_for};
+use super::{Point, ResolvedArg, ResolvedHook, mode_acts, security_hook_for};
 use crate::btf::{Kind, TypeId};
+use crate::check::fits_field;
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::kernel::Kernel;
-use crate::typed::{HookPoint, TypedHook, TypedPolicy};
+use crate::typed::{ArgType, FilterTest, HookPoint, TypedHook, TypedPolicy};
 use api::artefact::{Attach, EventKind, Flavour};
 
 /// x86-64 trampolines take at most this many register arguments on kernels before 6.7.
@@ -192,7 +193,10 @@ impl<'a> Resolver<'a, '_> {
     fn raw_tracepoint(&mut self, subsystem: &str, event: &str) -> Option<ResolvedHook<'a>> {
         let name = format!("{subsystem}/{event}");
         let Some(typedef) = self.kernel.btf.find(Kind::Typedef, &format!("btf_trace_{event}")) else {
-            self.unknown(".event", "raw tracepoint", event, None);
+            let all =
+                self.kernel.btf.names_of(Kind::Typedef).filter_map(|name| name.strip_prefix("btf_trace_"));
+            let near = did_you_mean(event, all).map(str::to_owned);
+            self.unknown(".event", "raw tracepoint", event, near);
             return None;
         };
         let proto = self.kernel.btf.pointee(typedef).unwrap_or(typedef);
@@ -267,7 +271,7 @@ impl<'a> Resolver<'a, '_> {
             Flavour::Kprobe | Flavour::Kretprobe | Flavour::RawTp | Flavour::Tracepoint => (target, 0),
             _ => (target, func.map_or(0, |id| id.0)),
         };
-        Some(Attach { flavour: flavour as i32, target: target.to_owned(), btf_id })
+        Some(Attach { flavour: flavour as i32, target: target.to_owned(), btf_id, syscall: None })
     }
 
     /// The program at return, if the hook asks for the return value.
@@ -278,10 +282,16 @@ impl<'a> Resolver<'a, '_> {
                 flavour: Flavour::Fexit as i32,
                 target: target.to_owned(),
                 btf_id: func.0,
+                syscall: None,
             });
         }
         if self.kernel.has(Flavour::Kretprobe) && self.hook.args.is_empty() {
-            return Some(Attach { flavour: Flavour::Kretprobe as i32, target: target.to_owned(), btf_id: 0 });
+            return Some(Attach {
+                flavour: Flavour::Kretprobe as i32,
+                target: target.to_owned(),
+                btf_id: 0,
+                syscall: None,
+            });
         }
         let message = format!(
             "kernel {} cannot report the return value of `{target}` together with its arguments: fexit does not work here",
@@ -310,11 +320,25 @@ impl<'a> Resolver<'a, '_> {
             let ret = self.hook.ret.as_ref().filter(|_| at_exit);
             let ret = ret.map(|ret| resolver.ret(ret, self.problems)).transpose_ok()?;
             let syscall = resolver.syscall_number(&self.hook.path, self.problems).ok()?;
-            Some(Point { attach, args: args?, ret, syscall })
+            let args = args?;
+            check_fields(self.hook, &args, self.problems);
+            Some(Point { attach: Attach { syscall, ..attach }, args, ret })
         };
         let exit = exit.map(|attach| point(attach, true)).transpose_ok()?;
         let entry = entry.map(|attach| point(attach, false)).transpose_ok()?;
         Some(ResolvedHook { policy: self.policy, hook: self.hook, entry, exit, event, name })
+    }
+}
+
+/// `check` does not know what an `auto` field holds.
+fn check_fields(hook: &TypedHook, args: &[ResolvedArg], problems: &mut Vec<Diagnostic>) {
+    for filter in hook.selectors.iter().flat_map(|selector| &selector.filters) {
+        let FilterTest::Arg { arg, test } = &filter.test else { continue };
+        let auto = hook.args.get(*arg).is_some_and(|asked| asked.ty == ArgType::Auto);
+        let Some(resolved) = args.get(*arg).filter(|_| auto) else { continue };
+        if let Err(message) = fits_field(test, resolved.ty) {
+            problems.push(Diagnostic::error(Code::ArgumentType, filter.path.clone(), message));
+        }
     }
 }
 
