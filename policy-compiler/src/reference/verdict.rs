@@ -165,6 +165,7 @@ impl Evaluator {
                     let text = text(arg, value, call).unwrap_or_default();
                     text.into_iter().take(RATE_KEY_BYTES).collect()
                 }
+                ArgType::Nop => Vec::new(),
                 // Other values are shorter than that in the kernel.
                 _ => integer(arg.ty, value)
                     .map_or_else(|| format!("{value:?}").into_bytes(), |(int, _)| int.to_le_bytes().to_vec()),

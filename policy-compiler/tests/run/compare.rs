@@ -44,10 +44,12 @@ pub struct Comparison<'a> {
 impl Comparison<'_> {
     /// `Err` says what differs.
     pub fn check(&self) -> Result<(), String> {
-        self.records()?;
-        self.signals()?;
-        self.return_value()?;
-        self.counters()
+        let counted = self.counters();
+        let seen = self.records().and_then(|()| self.signals()).and_then(|()| self.return_value());
+        match (seen, counted) {
+            (Err(what), Err(counted)) => Err(format!("{what}; {counted}")),
+            (seen, counted) => seen.and(counted),
+        }
     }
 
     fn records(&self) -> Result<(), String> {

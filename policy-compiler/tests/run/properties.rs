@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::places::surroundings;
 use crate::profile::{VARIANTS, Variant};
 use crate::random::calls::scenario;
-use crate::random::policies::{Allowed, policies};
+use crate::random::policies::{Allowed, Returns, policies};
 use crate::random::pools::plant;
 use crate::random::shapes::{Shape, shapes};
 use crate::scenario::Scenario;
@@ -40,14 +40,20 @@ pub fn allowed(variant: Variant, shape: &Shape) -> Allowed {
         Variant::Probes6 => syscall,
         Variant::Tracepoints7 => false,
     };
-    Allowed { overrides, returns: trampolines && function, enforcement: true }
+    let returns = match (function, trampolines) {
+        (true, true) => Returns::Yes,
+        (true, false) if variant == Variant::Probes6 => Returns::WithoutArguments,
+        _ => Returns::No,
+    };
+    Allowed { overrides, returns, enforcement: true }
 }
 
 /// Compiles policies and makes calls; `Err` tells the first difference.
-pub fn agree(
+fn agree(
     kernel: &Kernel,
     policies: &[TypedPolicy],
-    root: usize,
+    world: &World<'_>,
+    root: Place,
     calls: impl IntoIterator<Item = Scenario>,
 ) -> Result<(), String> {
     let compiled = compile(policies, kernel);
@@ -58,9 +64,7 @@ pub fn agree(
         .map_err(|trap| format!("does not load: {trap}"))?;
     let mut evaluator = Evaluator::default();
     for scenario in calls {
-        let mut world = World::new(&kernel.btf);
-        let (_, roots) = plant(&mut world);
-        compare(kernel, policies, (&mut node, &mut evaluator), &scenario, world, roots[root])?;
+        compare(kernel, policies, (&mut node, &mut evaluator), &scenario, world.clone(), root)?;
     }
     Ok(())
 }
@@ -103,25 +107,34 @@ pub fn told(
     compare(kernel, policies, (node, &mut Evaluator::default()), &scenario, world, ROOT)
 }
 
-fn one_case(variant: Variant, kernel: &Kernel, entropy: &[u8]) -> Result<(), String> {
+/// `planted`: files of all cases, as [`plant`] gives them.
+fn one_case(
+    variant: Variant,
+    kernel: &Kernel,
+    planted: &(World<'_>, Vec<Place>, [Place; 2]),
+    entropy: &[u8],
+) -> Result<(), String> {
+    let (world, places, roots) = planted;
     let mut choices = Choices::new(entropy);
     let shapes: Vec<Shape> = shapes().into_iter().filter(|shape| reachable(variant, shape)).collect();
     let mut shape = choices.of(&shapes);
     shape.wild = variant == Variant::Probes6;
     let calls = 1 + choices.below(4);
-    let root = usize::from(choices.rarely(6));
+    let root = roots[usize::from(choices.rarely(6))];
     let policies = policies(&mut choices, &shape, allowed(variant, &shape));
-    let mut world = World::new(&kernel.btf);
-    let (places, _) = plant(&mut world);
     let scenarios: Vec<Scenario> = (0..calls)
-        .map(|call| scenario(&mut choices, &shape, &places, 1_000_000_000 * (10 + 3 * call as u64)))
+        .map(|call| scenario(&mut choices, &shape, places, 1_000_000_000 * (10 + 3 * call as u64)))
         .collect();
-    agree(kernel, &policies, root, scenarios).map_err(|what| format!("{what}\n{}", describe(&policies)))
+    agree(kernel, &policies, world, root, scenarios)
+        .map_err(|what| format!("{what}\n{}", describe(&policies)))
 }
 
 /// Random bytes; each case is a policy set and up to four calls.
 fn run(variant: Variant) {
     let kernel = Kernel::new(variant.profile()).expect("the fixture is BTF");
+    let mut world = World::new(&kernel.btf);
+    let (places, roots) = plant(&mut world);
+    let planted = (world, places, roots);
     let cases = std::env::var("RUN_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(750);
     let config = ProptestConfig {
         cases,
@@ -132,7 +145,7 @@ fn run(variant: Variant) {
         ..ProptestConfig::default()
     };
     proptest!(config, |(entropy in prop::collection::vec(any::<u8>(), 0..250))| {
-        if let Err(what) = one_case(variant, &kernel, &entropy) {
+        if let Err(what) = one_case(variant, &kernel, &planted, &entropy) {
             return Err(TestCaseError::fail(format!("on {variant:?}: {what}")));
         }
     });

@@ -31,6 +31,7 @@ pub const BAD_KERNEL: u64 = 0xffff_a000_dead_0000;
 pub const BAD_USER: u64 = 0x0000_5555_dead_0000;
 
 /// A kernel's memory under construction.
+#[derive(Clone)]
 pub struct World<'k> {
     btf: &'k Btf,
     arena: Vec<u8>,

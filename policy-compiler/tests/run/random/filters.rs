@@ -212,12 +212,13 @@ fn disjoint<T: Ord + Copy>(ranges: Vec<(T, T)>) -> Vec<(T, T)> {
 fn process_filter(choices: &mut Choices<'_>) -> FilterTest {
     match choices.below(5) {
         0 => FilterTest::Binary(binary(choices)),
-        1 => FilterTest::Pids(PidTest {
-            not: choices.flip(),
-            namespace_pid: false,
-            follow_forks: choices.flip(),
-            values: sorted(choices.list(1, 4, |c| c.of(&PIDS))),
-        }),
+        1 => {
+            let (not, follow_forks) = (choices.flip(), choices.flip());
+            let values = sorted(choices.list(1, 4, |c| c.of(&PIDS)));
+            // Together the two are refused.
+            let namespace_pid = !follow_forks && choices.flip();
+            FilterTest::Pids(PidTest { not, namespace_pid, follow_forks, values })
+        }
         2 => FilterTest::ParentBinary(BinaryTest { follow_children: false, ..binary(choices) }),
         3 => FilterTest::Namespace(NamespaceTest {
             not: choices.flip(),

@@ -14,8 +14,17 @@ use crate::scenario::FIRST_FIELD;
 #[derive(Debug, Clone, Copy)]
 pub struct Allowed {
     pub overrides: bool,
-    pub returns: bool,
+    pub returns: Returns,
     pub enforcement: bool,
+}
+
+/// Whether hooks may ask for the return value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    Yes,
+    /// Return probes do not see the arguments.
+    WithoutArguments,
+    No,
 }
 
 /// One to three policies on one hook.
@@ -41,7 +50,12 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
             args.push(arg(choices, *param, first + position as u32, &format!("{path}.args[{position}]")));
         }
     }
-    let ret = (allowed.returns && choices.rarely(4)).then(|| TypedArg {
+    let mut allowed = allowed;
+    let returns = allowed.returns != Returns::No && choices.rarely(4);
+    if returns && allowed.returns == Returns::WithoutArguments {
+        args.clear();
+    }
+    let ret = returns.then(|| TypedArg {
         path: format!("{path}.returnArg"),
         index: 0,
         ty: ArgType::Int(IntType::S32),
@@ -49,6 +63,13 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
         size_arg: None,
         return_copy: false,
     });
+    if ret.is_some() && choices.flip() {
+        // What a function fills is not there at entry, where enforcement happens.
+        for arg in args.iter_mut().filter(|arg| arg.ty == ArgType::CharBuf) {
+            arg.return_copy = true;
+            (allowed.enforcement, allowed.overrides) = (false, false);
+        }
+    }
     let count = choices.below(4);
     let selectors = (0..count)
         .map(|s| selector(choices, &args, ret.as_ref(), allowed, format!("{path}.selectors[{s}]")))

@@ -114,6 +114,7 @@ pub fn shapes() -> Vec<Shape> {
         kprobe("security_capset", &[Cred, Cred, CapSet, CapSet, CapSet]),
         kprobe("do_filp_open", &[Int(S32), Filename, Opaque]),
         kprobe("kernel_write", &[File, Buffer { user: false, size: 2 }, Int(U64), Opaque]),
+        kprobe("vfs_read", &[File, Buffer { user: false, size: 2 }, Int(U64), Opaque]),
         kprobe("security_sb_mount", &[text, Path, text, Int(U64), Opaque]),
         kprobe("fixture_int8", &[Int(S8), Int(U8)]),
         kprobe("fixture_int16", &[Int(S16), Int(U16)]),

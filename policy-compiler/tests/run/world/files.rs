@@ -4,7 +4,7 @@
 use super::{Address, World};
 
 /// A name in a file system.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Dentry {
     /// Itself for the root of a file system.
     parent: usize,
@@ -15,7 +15,7 @@ struct Dentry {
 }
 
 /// A mounted file system, or a mounted part of one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Mount {
     root: usize,
     /// Where it is mounted; `None` for the first.
@@ -31,7 +31,7 @@ pub struct Place {
 }
 
 /// All names and mounts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FileTree {
     dentries: Vec<Dentry>,
     mounts: Vec<Mount>,
