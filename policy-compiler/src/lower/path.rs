@@ -127,16 +127,16 @@ impl Lower<'_> {
         self.path_start(fail)?;
         self.asm.bind(head);
         self.path_limits(cut);
-        let not_root = self.asm.label();
+        // One branch for both halves of the root: each branch is one more state per iteration for the verifier.
         self.asm.load(Size::D, R1, FP, frame::ROOT_DENTRY);
-        self.asm.jump_if_reg(Cond::Ne, R7, R1, not_root);
-        self.asm.load(Size::D, R1, FP, frame::ROOT_MOUNT);
-        self.asm.jump_if_reg(Cond::Eq, R8, R1, done);
-        self.asm.bind(not_root);
+        self.asm.alu_reg(Alu::Xor, R1, R7);
+        self.asm.load(Size::D, R2, FP, frame::ROOT_MOUNT);
+        self.asm.alu_reg(Alu::Xor, R2, R8);
+        self.asm.alu_reg(Alu::Or, R1, R2);
+        self.asm.jump_if(Cond::Eq, R1, 0, done);
         self.asm.load(Size::D, R1, FP, frame::MOUNT_ROOT);
         self.asm.jump_if_reg(Cond::Eq, R7, R1, cross);
-        self.path_component(done, cut)?;
-        self.asm.jump(head);
+        self.path_component(head, done, cut)?;
         self.asm.bind(cross);
         self.path_cross(done)?;
         self.asm.jump(head);
@@ -200,12 +200,14 @@ impl Lower<'_> {
         self.asm.jump_if(Cond::Ge, R1, MAX_COMPONENTS, cut);
         self.asm.alu(Alu::Add, R1, 1);
         self.asm.store(Size::D, FP, frame::COUNT, R1);
+        // At most 4,096 in truth; the mask tells the verifier enough, without a branch.
         self.asm.load(Size::D, R9, R6, POSITION);
-        self.asm.jump_if(Cond::Gt, R9, scratch::TEXT_MAX, cut);
+        self.asm.alu(Alu::And, R9, 2 * scratch::TEXT_MAX - 1);
     }
 
-    /// Writes `/` and the name of r7 before what is there; r7 = its parent.
-    fn path_component(&mut self, done: Label, cut: Label) -> Lowered<()> {
+    /// Prepends the name of r7; r7 = its parent.
+    fn path_component(&mut self, head: Label, done: Label, cut: Label) -> Lowered<()> {
+        let orphan = self.asm.label();
         let (parent, name) = (self.offset("dentry", "d_parent")?, self.offset("dentry", "d_name|__d_name")?);
         let (len, ptr) = (self.offset("qstr", "len")?, self.offset("qstr", "name")?);
         if name == parent + 8 {
@@ -217,40 +219,48 @@ impl Lower<'_> {
             self.asm.mov(R3, R7);
             self.path_read(frame::PARENT, 8, parent);
         }
-        self.asm.jump_if(Cond::Ne, R0, 0, cut);
+        // What cannot be read is zeros, and the walk ends at its limit, flagged.
         self.asm.load(Size::W, R2, FP, frame::NAME + len);
-        let named = self.asm.label();
         self.asm.load(Size::D, R1, FP, frame::PARENT);
-        self.asm.jump_if_reg(Cond::Ne, R1, R7, named);
+        self.asm.jump_if_reg(Cond::Eq, R1, R7, orphan);
+        self.path_name(ptr, cut);
+        self.asm.load(Size::D, R7, FP, frame::PARENT);
+        self.asm.jump(head);
         // The root of a file system that is mounted nowhere on the way, called "/", or an anonymous file.
+        self.asm.bind(orphan);
         self.asm.jump_if(Cond::Le, R2, 1, done);
-        self.asm.bind(named);
-        self.asm.jump_if(Cond::Gt, R2, 255, cut);
+        self.path_name(ptr, cut);
+        self.asm.jump(done);
+        Ok(())
+    }
+
+    /// Writes `/` and a name of r2 bytes before what is there.
+    fn path_name(&mut self, ptr: i16, cut: Label) {
+        // NAME_MAX is 255.
+        self.asm.alu(Alu::And, R2, 255);
         self.asm.mov(R1, R9);
         self.asm.alu_reg(Alu::Sub, R1, R2);
         self.asm.alu(Alu::Sub, R1, 1);
         self.asm.jump_if(Cond::Slt, R1, 0, cut);
-        self.asm.mov(R9, R1);
         self.asm.store(Size::D, R6, POSITION, R1);
         self.asm.alu_reg(Alu::Add, R1, R6);
         self.asm.store_imm(Size::B, R1, 0, i32::from(b'/'));
         self.asm.alu(Alu::Add, R1, 1);
         self.asm.load(Size::D, R3, FP, frame::NAME + ptr);
         self.asm.call(Helper::ReadKernel);
-        self.asm.jump_if(Cond::Ne, R0, 0, cut);
-        self.asm.load(Size::D, R1, FP, frame::PARENT);
-        self.asm.jump_if_reg(Cond::Eq, R1, R7, done);
-        self.asm.mov(R7, R1);
-        Ok(())
     }
 
     /// From the root of a mount to the place where it is mounted.
     fn path_cross(&mut self, done: Label) -> Lowered<()> {
         let vfsmount = self.offset("mount", "mnt")?;
         let (parent, point) = (self.offset("mount", "mnt_parent")?, self.offset("mount", "mnt_mountpoint")?);
-        for (at, off) in [(frame::PARENT_MOUNT, parent), (frame::MOUNTPOINT, point)] {
+        self.asm.mov(R3, R8);
+        if point == parent + 8 {
+            self.path_read(frame::PARENT_MOUNT, 16, parent - vfsmount);
+        } else {
+            self.path_read(frame::PARENT_MOUNT, 8, parent - vfsmount);
             self.asm.mov(R3, R8);
-            self.path_read(at, 8, off - vfsmount);
+            self.path_read(frame::MOUNTPOINT, 8, point - vfsmount);
         }
         self.asm.load(Size::D, R1, FP, frame::PARENT_MOUNT);
         self.asm.jump_if(Cond::Eq, R1, 0, done);

@@ -94,7 +94,9 @@ impl Lower<'_> {
             order.iter().filter_map(|(_, arg)| self.texts.iter().position(|text| text == arg)).collect();
         self.acquire_scratch(lost);
         for text in &texts {
-            self.render(*text)?;
+            if !self.is_rendered(entry, matched, *text) {
+                self.render(*text)?;
+            }
             self.remember_mode(*text)?;
         }
         self.header(matched, args.len());
@@ -121,6 +123,19 @@ impl Lower<'_> {
         self.count(matched.entry, &[PolicyCounter::LostScratch]);
         self.asm.bind(end);
         Ok(())
+    }
+
+    /// Whether this selector can only have matched with the text in its region: it has a test that needs the text to
+    /// hold. Rendering once more would cost nothing at run time, but the verifier the whole walk.
+    fn is_rendered(&self, entry: &Entry<'_>, matched: Matched, text: usize) -> bool {
+        let arg = self.texts.get(text);
+        let bit = entry.first_bit + usize::from(matched.selector);
+        let tests = self.program.banks.get(entry.bank).map(|bank| bank.tests.as_slice()).unwrap_or_default();
+        matched.selector != u16::MAX
+            && tests.iter().any(|test| {
+                matches!(&test.test, Test::Text { arg: of, .. } if Some(of) == arg)
+                    && test.holds >> bit & 1 == 1
+            })
     }
 
     fn put_imm(&mut self, size: Size, at: i32, value: i32) {

@@ -52,10 +52,11 @@ impl Lower<'_> {
         let asked = asked.fold(first.asked(), |mask, test| mask | test.asked());
         let read = self.asm.label();
         let unread = self.asm.label();
-        self.skip_unless_asked(asked, read);
+        // Zeroed in any case: before 5.12 the verifier refuses a read of what some way leaves unwritten.
         for word in 0..8 {
             self.asm.store_imm(Size::D, FP, slot::TUPLE + 8 * word, 0);
         }
+        self.skip_unless_asked(asked, read);
         match resolved.ty {
             ArgType::Sock | ArgType::Socket => self.sock_fields(resolved, SOCK, false, unread)?,
             ArgType::Skb => self.skb_fields(resolved, SOCK, unread)?,
