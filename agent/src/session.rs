@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::artefact::{Artefact, EventKind};
 use api::event::{Body, Event, Hook, HookEvent, Subject};
@@ -22,6 +22,9 @@ use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 /// Decoded hooks kept by program id: the ids of programs that were replaced are not asked for much longer. At about
 /// 1 KiB each, 1 MiB.
 const KNOWN_PROGRAMS: usize = 1024;
+
+/// How often lost exits are looked for.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A session could not begin, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,8 @@ pub struct Session {
     hooks: Hooks,
     events: u64,
     errors: DecodeErrors,
+    looked: Instant,
+    lost_exits: u64,
 }
 
 impl Session {
@@ -74,8 +79,16 @@ impl Session {
         let loader = Loader::new(kernel, objects, ProcFs::at("/proc"));
         let hooks = Hooks::new(loader.schemas());
         let events = running.len() as u64;
-        let session =
-            Session { base, loader: Some(loader), cache, hooks, events, errors: DecodeErrors::default() };
+        let session = Session {
+            base,
+            loader: Some(loader),
+            cache,
+            hooks,
+            events,
+            errors: DecodeErrors::default(),
+            looked: Instant::now(),
+            lost_exits: 0,
+        };
         Ok((session, running))
     }
 
@@ -94,12 +107,27 @@ impl Session {
         limit: usize,
         mut each: impl FnMut(&Event),
     ) -> Result<usize, SessionError> {
+        self.forget_lost_exits()?;
         let Session { base, cache, hooks, events, errors, .. } = self;
         let mut records = drain(base, limit, cache, hooks, errors, events, &mut each);
         if records == 0 && base.reader().wait(timeout)? {
             records = drain(base, limit, cache, hooks, errors, events, &mut each);
         }
         Ok(records)
+    }
+
+    /// Processes whose exit record was lost would stay in the cache for ever.
+    fn forget_lost_exits(&mut self) -> Result<(), SessionError> {
+        if self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let lost = self.base.losses()?.exit;
+        if lost != self.lost_exits {
+            self.lost_exits = lost;
+            self.cache.reconcile(&self.base)?;
+        }
+        Ok(())
     }
 
     /// Counts by policy since it was first loaded.

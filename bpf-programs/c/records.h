@@ -182,7 +182,7 @@ struct hook_arg {
 	__u32 len;   /* payload bytes, without padding */
 };
 
-#define ARG_ERROR 0x1     /* could not be read: payload is empty */
+#define ARG_ERROR 0x1     /* could not be read: the payload means nothing */
 #define ARG_TRUNCATED 0x2 /* text: cut; path: components unresolved */
 
 enum arg_kind {

@@ -20,6 +20,8 @@ struct File {
     wanted: Vec<TypedPolicy>,
     /// Last version that compiled.
     good: Vec<TypedPolicy>,
+    /// Last version whose programs the kernel took.
+    loaded: Vec<TypedPolicy>,
     /// Messages not yet shown.
     news: Vec<String>,
     refused: bool,
@@ -103,48 +105,69 @@ impl Policies {
     pub fn apply(&mut self, kernel: &mut Kernel, session: &mut Session) {
         kernel.add_tracepoints(more_formats(&tracepoints_of(self.wanted())));
         let wanted: Vec<TypedPolicy> = self.wanted().cloned().collect();
-        let mut compiled = compile(&wanted, kernel);
-        let accepted: BTreeSet<PolicyKey> = compiled.accepted.iter().cloned().collect();
-        let fallback = self.settle(&accepted, &compiled);
-        if fallback {
-            let set: Vec<TypedPolicy> = self.files.values().flat_map(|file| &file.good).cloned().collect();
-            compiled = compile(&set, kernel);
-        }
+        let compiled = compile(&wanted, kernel);
+        self.settle(&compiled);
         self.report_problems();
-        let report = session.apply(&compiled.artefacts);
-        for (hook, failure) in report.failures() {
-            let names: Vec<String> = hook.policies.iter().map(ToString::to_string).collect();
-            eprintln!("ferra: {} (policies {}): {failure}", hook.hook, names.join(", "));
+        // Each round leaves out at least one file's new version, so there are at most as many as files.
+        for _ in 0..=self.files.len() {
+            let set: Vec<TypedPolicy> = self.files.values().flat_map(|file| &file.good).cloned().collect();
+            let compiled = compile(&set, kernel);
+            let report = session.apply(&compiled.artefacts);
+            report.leftovers.iter().for_each(|leftover| eprintln!("ferra: {leftover}"));
+            self.accepted = compiled.accepted.len();
+            self.hooks = compiled.artefacts.len();
+            self.failing = report.failures().count();
+            let failed: BTreeSet<String> =
+                report.failures().flat_map(|(hook, _)| &hook.policies).map(ToString::to_string).collect();
+            for (hook, failure) in report.failures() {
+                let names: Vec<String> = hook.policies.iter().map(ToString::to_string).collect();
+                eprintln!("ferra: {} (policies {}): {failure}", hook.hook, names.join(", "));
+            }
+            if !self.revert(&failed) {
+                break;
+            }
         }
-        report.leftovers.iter().for_each(|leftover| eprintln!("ferra: {leftover}"));
-        self.accepted = compiled.accepted.len();
-        self.hooks = compiled.artefacts.len();
-        self.failing = report.failures().count();
+        for file in self.files.values_mut() {
+            file.loaded.clone_from(&file.good);
+        }
     }
 
-    /// Marks versions that compiled as good. True: a file keeps an older version than it asks for.
-    fn settle(&mut self, accepted: &BTreeSet<PolicyKey>, compiled: &Compiled) -> bool {
-        let mut fallback = false;
+    /// The kernel refused a program with these policies: files whose new version is among them go back to what was
+    /// loaded before, whole, so that no policy runs with only some of its hooks. False: there is none.
+    fn revert(&mut self, failed: &BTreeSet<String>) -> bool {
+        let mut reverted = false;
         for (path, file) in &mut self.files {
-            let problems = file.wanted.iter().filter_map(|policy| {
-                compiled.diagnostics.get(&policy.key).map(|found| (policy.key.clone(), found))
-            });
-            let problems: Vec<_> = problems.collect();
-            if file.wanted.iter().all(|policy| accepted.contains(&policy.key)) {
-                if file.good != file.wanted {
-                    file.news
-                        .extend(problems.iter().flat_map(|(key, found)| messages(path, Some(key), found)));
+            let at_fault = file.good.iter().any(|policy| failed.contains(&policy.key.to_string()));
+            if at_fault && file.good != file.loaded {
+                eprintln!("{}: not loaded{}", path.display(), kept(&file.loaded));
+                file.good.clone_from(&file.loaded);
+                file.refused = true;
+                reverted = true;
+            }
+        }
+        reverted
+    }
+
+    /// Marks versions that compiled as good.
+    fn settle(&mut self, compiled: &Compiled) {
+        let accepted: BTreeSet<&PolicyKey> = compiled.accepted.iter().collect();
+        for (path, file) in &mut self.files {
+            if file.good == file.wanted {
+                continue;
+            }
+            for policy in &file.wanted {
+                if let Some(found) = compiled.diagnostics.get(&policy.key) {
+                    file.news.extend(messages(path, Some(&policy.key), found));
                 }
+            }
+            if file.wanted.iter().all(|policy| accepted.contains(&policy.key)) {
                 file.good.clone_from(&file.wanted);
             } else {
-                file.news.extend(problems.iter().flat_map(|(key, found)| messages(path, Some(key), found)));
-                file.news.push(format!("{}: not compiled{}", path.display(), kept(&file.good)));
-                fallback |= !file.good.is_empty();
+                file.news.push(format!("{}: not loaded{}", path.display(), kept(&file.good)));
                 file.wanted.clone_from(&file.good);
                 file.refused = true;
             }
         }
-        fallback
     }
 
     /// One line for the log.

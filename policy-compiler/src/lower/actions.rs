@@ -134,17 +134,18 @@ impl Lower<'_> {
 
     /// The first override of an event wins; later ones count as done, since the call does not run either way.
     fn override_return(&mut self, index: usize, error: i32) {
+        let taken = self.asm.label();
+        self.asm.load(Size::D, R1, FP, slot::RETURN);
+        self.asm.jump_if(Cond::Ne, R1, 0, taken);
         if self.program.attach.flavour() == Flavour::Kprobe {
+            self.asm.store_imm(Size::D, FP, slot::RETURN, 1);
             self.asm.mov(R1, R6);
             self.asm.mov_imm(R2, i64::from(error) as u64);
             self.asm.call(Helper::OverrideReturn);
         } else {
-            let taken = self.asm.label();
-            self.asm.load(Size::D, R1, FP, slot::RETURN);
-            self.asm.jump_if(Cond::Ne, R1, 0, taken);
             self.asm.store_imm(Size::D, FP, slot::RETURN, error);
-            self.asm.bind(taken);
         }
+        self.asm.bind(taken);
         self.count(index, &[PolicyCounter::Override]);
     }
 

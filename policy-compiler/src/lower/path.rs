@@ -122,8 +122,11 @@ impl Lower<'_> {
         self.asm.source("render a path");
         self.asm.bind(self.path_function);
         self.asm.mov(R6, R1);
-        self.asm.mov(R7, R2);
-        self.asm.mov(R8, R3);
+        // Through memory, so that typed pointers become numbers, which the walk computes with.
+        for (reg, from) in [(R7, R2), (R8, R3)] {
+            self.asm.store(Size::D, R6, POSITION, from);
+            self.asm.load(Size::D, reg, R6, POSITION);
+        }
         self.path_start(fail)?;
         self.asm.bind(head);
         self.path_limits(cut);

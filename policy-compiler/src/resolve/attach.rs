@@ -6,7 +6,7 @@ use crate::btf::{Kind, TypeId};
 use crate::check::fits_field;
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::kernel::Kernel;
-use crate::typed::{ArgType, FilterTest, HookPoint, TypedHook, TypedPolicy};
+use crate::typed::{Action, ArgType, FilterTest, HookPoint, TypedHook, TypedPolicy};
 use api::artefact::{Attach, EventKind, Flavour};
 
 /// x86-64 trampolines take at most this many register arguments on kernels before 6.7.
@@ -210,10 +210,7 @@ impl<'a> Resolver<'a, '_> {
         }
         let hook = self.hook;
         let at = hook.selectors.iter().enumerate().find_map(|(s, selector)| {
-            let a = selector
-                .actions
-                .iter()
-                .position(|action| matches!(action, crate::typed::Action::Override { .. }))?;
+            let a = selector.actions.iter().position(|action| matches!(action, Action::Override { .. }))?;
             Some(format!(".selectors[{s}].matchActions[{a}].action"))
         });
         let message = format!(
@@ -225,6 +222,24 @@ impl<'a> Resolver<'a, '_> {
             Some(better) => format!("override `{better}` instead (`call: {better}`, `syscall: false`)"),
             None => "Override works on `security_*` functions and LSM hooks".to_owned(),
         });
+    }
+
+    /// fmod_ret and LSM programs let the call run by returning 0.
+    fn override_by_zero(&mut self, attach: &Attach) {
+        let zero = |action: &Action| matches!(action, Action::Override { error: 0 });
+        if !matches!(attach.flavour(), Flavour::FmodRet | Flavour::Lsm) || !mode_acts(self.policy) {
+            return;
+        }
+        let hook = self.hook;
+        for (s, selector) in hook.selectors.iter().enumerate() {
+            for (a, _) in selector.actions.iter().enumerate().filter(|(_, action)| zero(action)) {
+                let at = format!(".selectors[{s}].matchActions[{a}].argError");
+                let message =
+                    format!("{} cannot make a call return 0 without running it", attach.flavour().describe());
+                let problem = self.error(Code::Unenforceable, &at, message);
+                problem.help = Some("give a negative error number, such as -1 (EPERM)".to_owned());
+            }
+        }
     }
 
     fn returns_int(&self, func: TypeId) -> bool {
@@ -314,6 +329,9 @@ impl<'a> Resolver<'a, '_> {
         // With a return value, the program at return does everything but enforcement.
         let entry = if wants_exit && !self.hook.enforces() { None } else { Some(entry?) };
         let exit = if wants_exit { Some(exit?) } else { None };
+        if let Some(attach) = &entry {
+            self.override_by_zero(attach);
+        }
         let mut point = |attach: Attach, at_exit: bool| -> Option<Point> {
             let resolver = args::ArgResolver { kernel: self.kernel, abi: &abi, attach: &attach, at_exit };
             let args = resolver.all(&self.hook.args, self.problems);
