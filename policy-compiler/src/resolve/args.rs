@@ -198,7 +198,8 @@ impl ArgResolver<'_> {
         let structure = pointee.filter(|ty| matches!(btf.kind(*ty), Kind::Struct | Kind::Union));
         let contradiction = || {
             let message = format!(
-                "`{}` cannot be read as {}: the kernel's type is `{}`",
+                "argument {} of `{}` cannot be read as {}: the kernel's type is `{}`",
+                arg.index,
                 self.attach.target,
                 arg.ty.name(),
                 btf.spell(param)
