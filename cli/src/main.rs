@@ -4,6 +4,7 @@
 
 mod kernel;
 mod output;
+mod policy;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -21,10 +22,14 @@ struct Cli {
 enum Command {
     /// Watch processes and enforce policies on this host until stopped.
     Run(run::Args),
+    /// Look at policies without running them.
+    #[command(subcommand)]
+    Policy(policy::Command),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Policy(command) => policy::run(command),
     }
 }

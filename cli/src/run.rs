@@ -3,7 +3,7 @@
 
 mod policies;
 mod report;
-mod sources;
+pub mod sources;
 
 use crate::kernel;
 use crate::output::{Color, Format, Output};

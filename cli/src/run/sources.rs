@@ -66,7 +66,10 @@ impl Sources {
 }
 
 /// A file is itself; a directory is its visible *.yaml and *.yml files.
-fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// The file or directory cannot be looked at.
+pub fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !std::fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
