@@ -53,6 +53,9 @@ pub struct Args {
     /// Name of this node in events; default: $NODE_NAME, else the host name.
     #[arg(long)]
     node_name: Option<String>,
+    /// Mechanisms not to use although this kernel has them, for kernels on which one does harm.
+    #[arg(long, value_name = "MECHANISM", value_enum, value_delimiter = ',')]
+    without: Vec<kernel::Mechanism>,
     /// Size of the event buffer in MiB: a power of two.
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     buffer: u32,
@@ -80,7 +83,7 @@ fn serve(args: &Args) -> Result<(), String> {
     if args.policies.iter().all(|path| path.is_file()) && policies.any_refused() {
         return Err("not started: fix the policies above".to_owned());
     }
-    let (mut kernel, notes) = kernel::running(&kernel::tracepoints_of(policies.wanted()))?;
+    let (mut kernel, notes) = kernel::running(&kernel::tracepoints_of(policies.wanted()), &args.without)?;
     notes.iter().for_each(|note| eprintln!("ferra: note: {note}"));
     let node = args.node_name.clone().unwrap_or_else(node_name);
     let options = BaseOptions { ring_bytes: args.buffer << 20, ..BaseOptions::default() };
