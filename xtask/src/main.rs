@@ -1,6 +1,7 @@
 //! Input: the command line of `cargo xtask …`, what CI and people run.
 //! Output: one subcommand run, each in its own file; its exit status is ours.
 
+mod bench;
 mod build;
 mod crds;
 mod demo;
@@ -35,6 +36,8 @@ enum Task {
     Deps(deps::Args),
     /// The cases in e2e/cases, on real kernels in VMs
     E2e(e2e::Args),
+    /// Instructions per operation with and without policies, in a VM that counts them
+    Bench(bench::Args),
     /// The walk-through: ferra with the example policies in a disposable VM, printed live
     Demo(demo::Args),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Fixtures(args) => fixtures::run(&args),
         Task::Deps(args) => deps::run(&args),
         Task::E2e(args) => e2e::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
     };
     done.unwrap_or_else(|error| {
