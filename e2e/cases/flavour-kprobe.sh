@@ -59,7 +59,7 @@ spec:
       - action: Sigkill
 YAML
 ferra_start --policy "$POLICIES" --without fentry,fexit,fmod-ret
-mkdir -p /etc/deep/er; mount -t tmpfs none /mnt
+mkdir -p /etc/deep/er /mnt; mount -t tmpfs none /mnt
 expect_outcome ok write /etc/deep/er/x text
 expect_outcome ok write /mnt/x text
 expect_outcome ok setuid 1000
