@@ -80,7 +80,9 @@ fn serve(args: &Args) -> Result<(), String> {
     let mut policies = Policies::default();
     policies.update(sources.changes());
     policies.report_problems();
-    if args.policies.iter().all(|path| path.is_file()) && policies.any_refused() {
+    // A directory may fill up later; a file that was named is wanted now.
+    let named_files = args.policies.iter().all(|path| !path.is_dir());
+    if named_files && policies.any_refused() {
         return Err("not started: fix the policies above".to_owned());
     }
     let (mut kernel, notes) = kernel::running(&kernel::tracepoints_of(policies.wanted()), &args.without)?;
@@ -91,6 +93,9 @@ fn serve(args: &Args) -> Result<(), String> {
     let mut output = Output::new(args.output, args.color, args.timestamps);
     running.iter().filter(|event| filter.accepts(event)).for_each(|event| output.event(event));
     policies.apply(&mut kernel, &mut session);
+    if named_files && policies.any_refused() {
+        return Err("not started: fix the policies above".to_owned());
+    }
     eprintln!("ferra: ready: {}", policies.summary(&session));
     let ended = watch(&stop, &filter, &mut sources, &mut policies, &mut kernel, &mut session, &mut output);
     report::policies(&session);

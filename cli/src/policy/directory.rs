@@ -40,6 +40,8 @@ pub fn write(directory: &Path, contents: &[Content]) -> Result<(), WriteError> {
     let made = std::fs::create_dir(directory).is_ok();
     std::fs::create_dir_all(directory).map_err(failed("creating", directory, UNCHANGED))?;
     let hidden = directory.join(format!(".ferra-{}", std::process::id()));
+    // Of a process that had this id and was killed.
+    let _ = std::fs::remove_dir_all(&hidden);
     let written = std::fs::create_dir(&hidden)
         .map_err(failed("creating", &hidden, UNCHANGED))
         .and_then(|()| {

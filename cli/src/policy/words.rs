@@ -2,9 +2,8 @@
 
 use api::names;
 use policy_compiler::typed::{
-    Action, ArgTest, ArgType, BinaryTest, CapSetField, CapabilitySet, CapabilityTest, Filter, FilterTest,
-    IntTest, IntType, Mode, NamespaceTest, NamespaceValue, PidTest, RateScope, Side, SockField, TextOp,
-    TypedArg, TypedHook,
+    Action, ArgTest, ArgType, BinaryTest, CapabilitySet, CapabilityTest, Filter, FilterTest, IntTest, Mode,
+    NamespaceTest, NamespaceValue, PidTest, RateScope, Side, SockField, TextOp, TypedArg, TypedHook,
 };
 use std::fmt::Display;
 
@@ -19,39 +18,7 @@ pub fn argument(arg: &TypedArg) -> String {
 
 /// The policy language's name of a type.
 pub fn type_name(ty: ArgType) -> &'static str {
-    match ty {
-        ArgType::Auto => "auto",
-        ArgType::Int(int) => match int {
-            IntType::S8 => "int8",
-            IntType::U8 => "uint8",
-            IntType::S16 => "int16",
-            IntType::U16 => "uint16",
-            IntType::S32 => "int32",
-            IntType::U32 => "uint32",
-            IntType::S64 => "int64",
-            IntType::U64 => "uint64",
-        },
-        ArgType::String => "string",
-        ArgType::CharBuf => "char_buf",
-        ArgType::File => "file",
-        ArgType::Fd => "fd",
-        ArgType::Path => "path",
-        ArgType::Dentry => "dentry",
-        ArgType::Filename => "filename",
-        ArgType::LinuxBinprm => "linux_binprm",
-        ArgType::Sock => "sock",
-        ArgType::Socket => "socket",
-        ArgType::Sockaddr => "sockaddr",
-        ArgType::Skb => "skb",
-        ArgType::Cred => "cred",
-        ArgType::Capability => "capability",
-        ArgType::CapSet(CapSetField::KernelCap) => "kernel_cap_t",
-        ArgType::CapSet(CapSetField::Inheritable) => "cap_inheritable",
-        ArgType::CapSet(CapSetField::Permitted) => "cap_permitted",
-        ArgType::CapSet(CapSetField::Effective) => "cap_effective",
-        ArgType::Syscall64 => "syscall64",
-        ArgType::Nop => "nop",
-    }
+    ty.name().trim_matches('`')
 }
 
 /// A condition on a call.
