@@ -212,6 +212,7 @@ impl ArgResolver<'_> {
                     Ok(self.btf_typed())
                 }
                 Some(_) => contradiction(),
+                None if pointee.is_none() && btf.size(param).is_some_and(|size| size < 8) => contradiction(),
                 // void *, unsigned long: the author knows better than the prototype.
                 None => Ok(false),
             };

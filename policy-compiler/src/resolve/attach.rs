@@ -70,7 +70,7 @@ impl<'a> Resolver<'a, '_> {
             self.no_override(format!("`{name}`"));
         }
         let abi = Abi::Function { func };
-        let entry = self.choose(&flavours, name, func);
+        let entry = self.choose_entry(&flavours, name, func);
         let exit = self.choose_exit(trampoline, name);
         self.points(entry, exit, abi, EventKind::Kprobe, name.to_owned())
     }
@@ -92,7 +92,7 @@ impl<'a> Resolver<'a, '_> {
         } else {
             Abi::Function { func: Some(func) }
         };
-        let entry = self.choose(&[Flavour::Fentry], name, Some(func));
+        let entry = self.choose_entry(&[Flavour::Fentry], name, Some(func));
         let exit = self.choose_exit(Some(func), name);
         self.points(entry, exit, abi, EventKind::Kprobe, name.to_owned())
     }
@@ -126,7 +126,7 @@ impl<'a> Resolver<'a, '_> {
         if self.hook.overrides() && !modifiable && !self.kernel.override_return() {
             self.no_override(format!("the system call `{name}`"));
         }
-        let entry = self.choose(&flavours, &symbol, func);
+        let entry = self.choose_entry(&flavours, &symbol, func);
         let exit = self.choose_exit(func, &symbol);
         self.points(entry, exit, Abi::Syscall { name }, EventKind::Kprobe, symbol)
     }
@@ -289,6 +289,14 @@ impl<'a> Resolver<'a, '_> {
         Some(Attach { flavour: flavour as i32, target: target.to_owned(), btf_id, syscall: None })
     }
 
+    /// The program at entry. A hook with a return value has one only to enforce; the rest is done at return.
+    fn choose_entry(&mut self, flavours: &[Flavour], target: &str, func: Option<TypeId>) -> Option<Attach> {
+        if self.hook.ret.is_some() && !self.hook.enforces() {
+            return None;
+        }
+        self.choose(flavours, target, func)
+    }
+
     /// The program at return, if the hook asks for the return value.
     fn choose_exit(&mut self, func: Option<TypeId>, target: &str) -> Option<Attach> {
         self.hook.ret.as_ref()?;
@@ -326,7 +334,6 @@ impl<'a> Resolver<'a, '_> {
         name: String,
     ) -> Option<ResolvedHook<'a>> {
         let wants_exit = self.hook.ret.is_some();
-        // With a return value, the program at return does everything but enforcement.
         let entry = if wants_exit && !self.hook.enforces() { None } else { Some(entry?) };
         let exit = if wants_exit { Some(exit?) } else { None };
         if let Some(attach) = &entry {
