@@ -13,12 +13,14 @@ mod fdinfo;
 pub mod insn;
 mod linux;
 mod load;
+mod memory;
 mod perf;
 mod spec;
 
 pub use errno::Errno;
 pub use linux::{Linux, LinuxLink, LinuxMap};
 pub use load::Rejection;
+pub use memory::give_back_memory;
 pub use perf::tracefs;
 pub use spec::{AttachError, AttachPoint, AttachStep, MapShape, MapType, ProgramMemory, ProgramSpec};
 

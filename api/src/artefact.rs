@@ -155,7 +155,13 @@ pub enum SharedMap {
     PolicyCounters = 5,
     /// LRU hash: 64-bit key hash → time of the last event, for rate limits.
     RateLimit = 6,
+    /// LRU hash: thread and function (u64) → argument registers ([`SAVED_REGISTERS`] x u64) at a function's entry,
+    /// for kretprobes.
+    SavedRegisters = 7,
 }
+
+/// Argument registers of x86-64 functions.
+pub const SAVED_REGISTERS: u32 = 6;
 
 /// Size of one scratch slot: see `policy_compiler::emit::scratch` for what is in it.
 pub const SCRATCH_SIZE: u32 = 32768;

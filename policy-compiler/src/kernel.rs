@@ -9,18 +9,65 @@ use api::profile::{KernelProfile, TracepointFormat};
 pub struct Kernel {
     /// Types and functions.
     pub btf: Btf,
+    symbols: Symbols,
     profile: KernelProfile,
 }
 
+/// Sorted names in one piece: a kernel has some 60,000, and as many allocations would take twice the memory.
+#[derive(Debug)]
+struct Symbols {
+    text: String,
+    /// Where each name ends.
+    ends: Vec<u32>,
+}
+
+impl Symbols {
+    fn new(mut names: Vec<String>) -> Symbols {
+        names.sort_unstable();
+        let text = names.concat();
+        let ends = names.iter().scan(0u32, |end, name| {
+            *end = end.saturating_add(u32::try_from(name.len()).unwrap_or(u32::MAX));
+            Some(*end)
+        });
+        Symbols { ends: ends.collect(), text }
+    }
+
+    fn name(&self, index: usize) -> &str {
+        let start = match index.checked_sub(1) {
+            Some(before) => self.ends.get(before).copied().unwrap_or(0),
+            None => 0,
+        };
+        let end = self.ends.get(index).copied().unwrap_or(start);
+        self.text.get(start as usize..end as usize).unwrap_or("")
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len()).map(|index| self.name(index))
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.name(middle).cmp(name) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return true,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        false
+    }
+}
+
 impl Kernel {
-    /// Parses the profile's BTF and drops its bytes from the profile.
+    /// Parses the profile's BTF; takes its bytes and the symbols out of the profile.
     ///
     /// # Errors
     /// The BTF is malformed.
     pub fn new(mut profile: KernelProfile) -> Result<Kernel, BtfError> {
         let btf = Btf::parse(std::mem::take(&mut profile.btf))?;
-        profile.symbols.sort_unstable();
-        Ok(Kernel { btf, profile })
+        let symbols = Symbols::new(std::mem::take(&mut profile.symbols));
+        Ok(Kernel { btf, symbols, profile })
     }
 
     /// `uname -r`.
@@ -85,18 +132,18 @@ impl Kernel {
 
     /// Whether kprobes can attach here. Without a symbol list, BTF decides.
     pub fn has_symbol(&self, name: &str) -> bool {
-        if self.profile.symbols.is_empty() {
+        if self.symbols.ends.is_empty() {
             return self.function(name).is_some();
         }
-        self.profile.symbols.binary_search_by(|symbol| symbol.as_str().cmp(name)).is_ok()
+        self.symbols.contains(name)
     }
 
     /// All names that a hook could mean.
     pub fn symbols(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        if self.profile.symbols.is_empty() {
+        if self.symbols.ends.is_empty() {
             return Box::new(self.btf.functions());
         }
-        Box::new(self.profile.symbols.iter().map(String::as_str))
+        Box::new(self.symbols.iter())
     }
 
     /// BTF function by name.
@@ -115,5 +162,20 @@ impl Kernel {
         let id = self.btf.find(Kind::Struct, structure)?;
         let member = self.btf.member(id, path)?;
         Some((member.offset, self.btf.size(member.ty)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Symbols;
+
+    #[test]
+    fn symbols_are_found_and_given_in_order() {
+        let names = ["vfs_read", "b", "vfs", "a"].map(str::to_owned).to_vec();
+        let symbols = Symbols::new(names);
+        assert_eq!(symbols.iter().collect::<Vec<_>>(), ["a", "b", "vfs", "vfs_read"]);
+        assert!(["a", "b", "vfs", "vfs_read"].iter().all(|name| symbols.contains(name)));
+        assert!(!["", "c", "vfs_", "z"].iter().any(|name| symbols.contains(name)));
+        assert!(!Symbols::new(Vec::new()).contains("a"));
     }
 }

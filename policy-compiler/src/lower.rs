@@ -16,6 +16,7 @@ mod process;
 mod program;
 mod rates;
 mod record;
+mod saved;
 mod scratch;
 mod sockets;
 mod text;

@@ -63,7 +63,7 @@ impl Room {
         let mut with = self.0.clone();
         let mut problems = Vec::new();
         for hook in &hooks {
-            for point in hook.entry.iter().chain(&hook.exit) {
+            for point in hook.entry.iter().chain(&hook.exit).chain(&hook.save) {
                 let entries = with.entry(point.attach.clone()).or_default();
                 *entries += 1;
                 if *entries > ENTRIES_PER_HOOK {

@@ -18,6 +18,9 @@ pub use build::plan;
 /// Bits of a candidate mask: a register.
 pub const BANK_BITS: usize = 64;
 
+/// Bank of entries without selectors.
+pub const NO_BANK: usize = usize::MAX;
+
 /// One program to emit.
 #[derive(Debug)]
 pub struct Program<'a> {
@@ -59,6 +62,8 @@ pub enum Role {
     EnforceOnly,
     /// Return program of a hook that enforces at entry: events only.
     PostOnly,
+    /// Entry program of a hook on a kretprobe: keeps the arguments; it has no selectors here.
+    Save,
 }
 
 /// Up to 64 selectors and their tests.
@@ -188,7 +193,7 @@ impl Program<'_> {
     /// switched: enforcing twice is harmless, not at all is not.
     pub fn enforces(&self) -> bool {
         self.entries.iter().any(|entry| {
-            entry.role != Role::PostOnly
+            !matches!(entry.role, Role::PostOnly | Role::Save)
                 && entry.hook.policy.mode == Mode::Enforce
                 && entry.hook.hook.enforces()
         })

@@ -23,6 +23,8 @@ pub struct ResolvedHook<'a> {
     pub entry: Option<Point>,
     /// Program at return, if the hook wants the return value.
     pub exit: Option<Point>,
+    /// Program at entry that keeps the arguments for a kretprobe, which does not see them.
+    pub save: Option<Point>,
     /// Which event it gives.
     pub event: EventKind,
     /// `function_name`, or `subsystem/event`.
@@ -71,6 +73,10 @@ pub enum Fetch {
         /// The system call's own register.
         reg: u16,
     },
+    /// Argument register that was kept at the function's entry, by position.
+    Saved(u8),
+    /// Register in the `pt_regs` that the first kept register points to; byte offset.
+    SavedNested(u16),
     /// Field of a tracepoint record.
     Record {
         /// Bytes from its start.

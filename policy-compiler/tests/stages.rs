@@ -100,6 +100,7 @@ fn show_resolved(policies: &[TypedPolicy], kernel: &Kernel) -> String {
                     let _ = writeln!(out, " {} shown as {}", hook.hook.path, hook.name);
                     show_point(&mut out, "entry", &hook.entry);
                     show_point(&mut out, "return", &hook.exit);
+                    show_point(&mut out, "keeps arguments", &hook.save);
                 }
             }
             Err(problems) => notes.extend(problems),

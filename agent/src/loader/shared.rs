@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use api::artefact::{POLICY_COUNTERS, SCRATCH_SIZE, SCRATCH_SLOTS_PER_CPU, SharedMap};
+use api::artefact::{POLICY_COUNTERS, SAVED_REGISTERS, SCRATCH_SIZE, SCRATCH_SLOTS_PER_CPU, SharedMap};
 
 use super::policies::POLICIES;
 use crate::kernel::{Errno, Kernel, MapShape, MapType};
@@ -13,6 +13,8 @@ use crate::kernel::{Errno, Kernel, MapShape, MapType};
 pub const HOOKS: u32 = 4096;
 /// Keys of rate limits remembered: 32,768 x about 80 bytes = 2.5 MiB.
 const RATE_LIMITS: u32 = 32_768;
+/// Calls between entry and return at once: 8,192 x about 120 bytes = 1 MiB.
+const SAVED_CALLS: u32 = 8192;
 /// Bytes of one policy's counters on one CPU.
 pub const COUNTERS_SIZE: u32 = POLICY_COUNTERS * 8;
 
@@ -63,6 +65,7 @@ pub fn name(map: SharedMap) -> &'static str {
         SharedMap::Scratch => "scratch",
         SharedMap::PolicyCounters => "policy_counters",
         SharedMap::RateLimit => "rate_limit",
+        SharedMap::SavedRegisters => "saved_registers",
     }
 }
 
@@ -74,6 +77,7 @@ fn shape(map: SharedMap, possible_cpus: u32) -> Option<MapShape> {
         }
         SharedMap::PolicyCounters => (MapType::PerCpuArray, 4, COUNTERS_SIZE, POLICIES),
         SharedMap::RateLimit => (MapType::LruHash, 8, 8, RATE_LIMITS),
+        SharedMap::SavedRegisters => (MapType::LruHash, 8, SAVED_REGISTERS * 8, SAVED_CALLS),
         // Made by the fixed programs.
         SharedMap::Unspecified | SharedMap::Events | SharedMap::Processes => return None,
     };

@@ -22,6 +22,15 @@ impl Lower<'_> {
                 self.asm.load(Size::D, dst, R6, via as i16);
                 self.load(Size::D, dst, dst, reg as i16, false);
             }
+            Fetch::Saved(register) => {
+                self.asm.load(Size::D, dst, FP, slot::SAVED);
+                self.asm.load(Size::D, dst, dst, i16::from(register) * 8);
+            }
+            Fetch::SavedNested(reg) => {
+                self.asm.load(Size::D, dst, FP, slot::SAVED);
+                self.asm.load(Size::D, dst, dst, 0);
+                self.load(Size::D, dst, dst, reg as i16, false);
+            }
             Fetch::Record { offset, size, signed } => self.fetch_record(dst, offset, size, signed),
             Fetch::RecordAddress(at) => {
                 self.asm.mov(dst, R6);

@@ -8,6 +8,8 @@ pub enum Helper {
     MapLookup = 1,
     /// `map_update_elem`.
     MapUpdate = 2,
+    /// `map_delete_elem`.
+    MapDelete = 3,
     /// `get_smp_processor_id`.
     CpuId = 8,
     /// `get_current_pid_tgid`.
@@ -62,6 +64,11 @@ pub mod slot {
     pub const TUPLE: i16 = -168;
     /// Bytes to hash for a rate limit; 40.
     pub const SAMPLE: i16 = -208;
+
+    /// Registers kept at entry, of programs at return.
+    pub const SAVED: i16 = -216;
+    /// Their key.
+    pub const SAVED_KEY: i16 = -224;
 
     /// Slot of the `n`th text argument.
     pub fn text(n: usize) -> i16 {

@@ -89,6 +89,12 @@ impl Lower<'_> {
         for text in 0..self.texts.len() {
             self.asm.store(Size::D, FP, slot::text(text), R7);
         }
+        if self.saves() {
+            self.save_registers()?;
+        }
+        if self.reads_saved() {
+            self.find_saved();
+        }
         if self.needs_process() {
             self.find_process();
         }
@@ -179,6 +185,9 @@ impl Lower<'_> {
         self.asm.source("release and return");
         self.asm.bind(self.done);
         self.release_scratch();
+        if self.reads_saved() {
+            self.drop_saved();
+        }
         match self.program.attach.flavour() {
             Flavour::FmodRet | Flavour::Lsm => self.asm.load(Size::D, R0, FP, slot::RETURN),
             _ => self.asm.mov_imm(R0, 0),

@@ -1,7 +1,7 @@
 //! In: resolved hooks. Out: programs with their entries laid into banks.
 
 use super::tests::{Collector, order};
-use super::{BANK_BITS, Bank, Entry, Program, Role};
+use super::{BANK_BITS, Bank, Entry, NO_BANK, Program, Role};
 use crate::diagnostic::Diagnostic;
 use crate::kernel::Kernel;
 use crate::resolve::{Point, ResolvedArg, ResolvedHook};
@@ -16,13 +16,12 @@ pub fn plan<'a>(hooks: Vec<ResolvedHook<'a>>, kernel: &Kernel) -> Result<Vec<Pro
     let mut groups: BTreeMap<Attach, Vec<(ResolvedHook<'a>, Point, Role)>> = BTreeMap::new();
     for hook in hooks {
         let both = hook.entry.is_some() && hook.exit.is_some();
-        for (point, at_exit) in [(hook.entry.clone(), false), (hook.exit.clone(), true)] {
+        let (at_entry, at_exit) =
+            if both { (Role::EnforceOnly, Role::PostOnly) } else { (Role::Full, Role::Full) };
+        let points =
+            [(hook.entry.clone(), at_entry), (hook.exit.clone(), at_exit), (hook.save.clone(), Role::Save)];
+        for (point, role) in points {
             let Some(point) = point else { continue };
-            let role = match (both, at_exit) {
-                (false, _) => Role::Full,
-                (true, false) => Role::EnforceOnly,
-                (true, true) => Role::PostOnly,
-            };
             groups.entry(point.attach.clone()).or_default().push((hook.clone(), point, role));
         }
     }
@@ -44,6 +43,17 @@ fn build<'a>(
         Program { attach, args: Vec::new(), entries: Vec::new(), banks: Vec::new(), sets: Vec::new() };
     let mut used = BANK_BITS;
     for (hook, point, role) in members {
+        if role == Role::Save {
+            program.entries.push(Entry {
+                hook,
+                role,
+                args: Vec::new(),
+                ret: None,
+                bank: NO_BANK,
+                first_bit: 0,
+            });
+            continue;
+        }
         let bits = hook.hook.selectors.len().max(1);
         if used + bits > BANK_BITS {
             program.banks.push(Bank::default());

@@ -154,13 +154,15 @@ impl ArgResolver<'_> {
             self.kernel.offset("pt_regs", name).map(|at| at as u16).ok_or_else(|| no_member(arg, "pt_regs"))
         };
         Ok(match (self.abi, self.flavour()) {
-            (Abi::Syscall { .. }, Flavour::Kprobe | Flavour::Kretprobe) => {
+            (Abi::Syscall { .. }, Flavour::Kretprobe) => Fetch::SavedNested(reg(SYSCALL_REGS)?),
+            (_, Flavour::Kretprobe) => Fetch::Saved(index as u8),
+            (Abi::Syscall { .. }, Flavour::Kprobe) => {
                 let via =
                     self.kernel.offset("pt_regs", "di").ok_or_else(|| no_member(arg, "pt_regs"))? as u16;
                 Fetch::NestedRegs { via, reg: reg(SYSCALL_REGS)? }
             }
             (Abi::Syscall { .. }, _) => Fetch::TypedRegs(reg(SYSCALL_REGS)?),
-            (_, Flavour::Kprobe | Flavour::Kretprobe) => Fetch::CtxRegs(reg(FUNCTION_REGS)?),
+            (_, Flavour::Kprobe) => Fetch::CtxRegs(reg(FUNCTION_REGS)?),
             _ => Fetch::Ctx(index as u8),
         })
     }

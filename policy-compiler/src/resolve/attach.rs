@@ -308,7 +308,8 @@ impl<'a> Resolver<'a, '_> {
                 syscall: None,
             });
         }
-        if self.kernel.has(Flavour::Kretprobe) && self.hook.args.is_empty() {
+        let saves = self.hook.args.is_empty() || self.kernel.has(Flavour::Kprobe);
+        if self.kernel.has(Flavour::Kretprobe) && self.kernel.has_symbol(target) && saves {
             return Some(Attach {
                 flavour: Flavour::Kretprobe as i32,
                 target: target.to_owned(),
@@ -349,9 +350,16 @@ impl<'a> Resolver<'a, '_> {
             check_fields(self.hook, &args, self.problems);
             Some(Point { attach: Attach { syscall, ..attach }, args, ret })
         };
+        let kept =
+            exit.as_ref().filter(|exit| exit.flavour() == Flavour::Kretprobe && !self.hook.args.is_empty());
+        let save = kept.map(|exit| Point {
+            attach: Attach { flavour: Flavour::Kprobe as i32, ..exit.clone() },
+            args: Vec::new(),
+            ret: None,
+        });
         let exit = exit.map(|attach| point(attach, true)).transpose_ok()?;
         let entry = entry.map(|attach| point(attach, false)).transpose_ok()?;
-        Some(ResolvedHook { policy: self.policy, hook: self.hook, entry, exit, event, name })
+        Some(ResolvedHook { policy: self.policy, hook: self.hook, entry, exit, save, event, name })
     }
 }
 

@@ -82,6 +82,7 @@ impl Node {
             (SharedMap::Scratch, MapKind::Array, (4, SCRATCH_SIZE as usize, slots)),
             (SharedMap::PolicyCounters, MapKind::PerCpuArray, (4, counters, 256)),
             (SharedMap::RateLimit, MapKind::LruHash, (8, 8, 1024)),
+            (SharedMap::SavedRegisters, MapKind::LruHash, (8, 48, 1024)),
         ];
         for (shared, kind, sizes) in maps {
             let number = self.vm.maps.len() as u32;
