@@ -14,6 +14,7 @@ workload run OPERATION COUNT        instructions of one operation: COUNT of them
 workload nothing                    what `exec` executes
 workload cpu PID                    instructions that the process's threads have run
 workload event PID LINES-FILE COUNT instructions of that process per line that COUNT matching reads add to the file
+workload programs PID               instructions that the process's eBPF programs have run, if the kernel counts them
 workload memory PID                 bytes of the kernel's memory behind its eBPF programs and maps: total programs maps
 workload rss PID                    its resident memory in KiB: now and at most";
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         ["event", pid, file, count] => {
             number(count).and_then(|count| agent::per_event(pid, file, count)).map(|it| it.to_string())
         }
+        ["programs", pid] => agent::program_time(pid).map(|it| it.to_string()),
         ["memory", pid] => agent::kernel_memory(pid).map(|it| it.to_string()),
         ["rss", pid] => agent::resident(pid),
         _ => Err("no such command".to_owned()),

@@ -74,19 +74,12 @@ impl fmt::Display for KernelMemory {
 
 /// Of all eBPF objects that the process has open, each once.
 pub fn kernel_memory(pid: &str) -> Result<KernelMemory, String> {
-    let folder: PathBuf = Path::new("/proc").join(pid).join("fdinfo");
-    let failed = |error| format!("{}: {error}", folder.display());
     let mut objects = BTreeMap::new();
-    for entry in fs::read_dir(&folder).map_err(failed)? {
-        // One may be closed meanwhile.
-        let Ok(text) = fs::read_to_string(entry.map_err(failed)?.path()) else { continue };
-        let field = |name: &str| -> Option<u64> {
-            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-        };
-        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
+    for text in descriptors(pid)? {
+        let Some(bytes) = field(&text, "memlock:") else { continue };
+        if let Some(id) = field(&text, "map_id:") {
             objects.insert((false, id), bytes);
-        } else if let (Some(id), Some(bytes)) = (field("prog_id:"), field("memlock:")) {
-            // A link names its program, too, but has no memory of its own.
+        } else if let Some(id) = field(&text, "prog_id:") {
             objects.insert((true, id), bytes);
         }
     }
@@ -95,6 +88,35 @@ pub fn kernel_memory(pid: &str) -> Result<KernelMemory, String> {
         *(if program { &mut memory.programs } else { &mut memory.maps }) += bytes;
     }
     Ok(memory)
+}
+
+/// Nanoseconds that all eBPF programs which the process has open have run since the kernel was told to count
+/// (`kernel.bpf_stats_enabled`): instructions where QEMU counts them.
+pub fn program_time(pid: &str) -> Result<u64, String> {
+    let mut spent = BTreeMap::new();
+    for text in descriptors(pid)? {
+        // Links name their program, too.
+        if let (Some(id), Some(time)) = (field(&text, "prog_id:"), field(&text, "run_time_ns:")) {
+            spent.insert(id, time);
+        }
+    }
+    Ok(spent.values().sum())
+}
+
+/// What the kernel tells of each open file of a process.
+fn descriptors(pid: &str) -> Result<Vec<String>, String> {
+    let folder: PathBuf = Path::new("/proc").join(pid).join("fdinfo");
+    let failed = |error| format!("{}: {error}", folder.display());
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(failed)? {
+        // One may be closed meanwhile.
+        texts.extend(fs::read_to_string(entry.map_err(failed)?.path()));
+    }
+    Ok(texts)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 /// `VmRSS VmHWM` in KiB.

@@ -9,11 +9,15 @@ use super::rows::{Figure, Row};
 /// What was measured, by set and operation.
 #[derive(Default)]
 pub struct Figures {
-    operations: BTreeMap<(String, String), u64>,
+    /// All measurements: the bare kernel is looked at before and after the rest.
+    operations: BTreeMap<(String, String), Vec<u64>>,
+    inside: BTreeMap<(String, String), u64>,
     cpu: BTreeMap<String, u64>,
     memory: BTreeMap<String, u64>,
     resident: BTreeMap<String, u64>,
     lost: BTreeMap<String, u64>,
+    /// KiB of the policies' own programs and maps, as ferra tells when it is ready.
+    own_memory: BTreeMap<String, u64>,
 }
 
 /// A row's figures: what is aimed at applies to `added`.
@@ -32,14 +36,47 @@ impl Figures {
         let number = |word: &str| word.parse::<u64>().ok();
         match words.as_slice() {
             ["op", set, operation, figure] => {
-                if let Some(figure) = number(figure) {
-                    self.operations.insert(((*set).to_owned(), (*operation).to_owned()), figure);
-                }
+                let key = ((*set).to_owned(), (*operation).to_owned());
+                self.operations.entry(key).or_default().extend(number(figure));
+            }
+            ["in", set, operation, figure] => {
+                let key = ((*set).to_owned(), (*operation).to_owned());
+                self.inside.extend(number(figure).map(|figure| (key, figure)));
             }
             ["cpu", set, figure] => put(&mut self.cpu, set, number(figure)),
             ["memory", set, total, ..] => put(&mut self.memory, set, number(total)),
             ["rss", set, _, most] => put(&mut self.resident, set, number(most)),
             ["said", set, ..] => {
+                if let ["ferra:", "ready:", .., own, "KiB", "of", "kernel", "memory"] = &words[2..] {
+                    put(&mut self.own_memory, set, number(own));
+                }
+                if let Some(lost) = losses(&words) {
+                    *self.lost.entry((*set).to_owned()).or_default() += lost;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// None if it was not measured.
+    pub fn of(&self, row: &Row) -> Option<Value> {
+        let set = row.set.name();
+        let of = |map: &BTreeMap<String, u64>| map.get(&set).copied();
+        let policies = i64::from(row.set.policies().max(1));
+        let key = ((*set).to_owned(), (*operation).to_owned());
+                self.operations.entry(key).or_default().extend(number(figure));
+            }
+            ["in", set, operation, figure] => {
+                let key = ((*set).to_owned(), (*operation).to_owned());
+                self.inside.extend(number(figure).map(|figure| (key, figure)));
+            }
+            ["cpu", set, figure] => put(&mut self.cpu, set, number(figure)),
+            ["memory", set, total, ..] => put(&mut self.memory, set, number(total)),
+            ["rss", set, _, most] => put(&mut self.resident, set, number(most)),
+            ["said", set, ..] => {
+                if let ["ferra:", "ready:", .., own, "KiB", "of", "kernel", "memory"] = &words[2..] {
+                    put(&mut self.own_memory, set, number(own));
+                }
                 if let Some(lost) = losses(&words) {
                     *self.lost.entry((*set).to_owned()).or_default() += lost;
                 }
@@ -54,26 +91,33 @@ impl Figures {
         let of = |map: &BTreeMap<String, u64>| map.get(&set).copied();
         let per_policy = |map: &BTreeMap<String, u64>, unit| {
             let more = signed(of(map)?) - signed(*map.get(&Set::Base.name())?);
-            Some(more / i64::from(row.set.policies().max(1)) / unit)
+            Some(more / policies / unit)
         };
-        let operation = |set: &str, operation: &str| {
-            self.operations.get(&(set.to_owned(), operation.to_owned())).copied()
-        };
+        let key = |set: &str, operation: &str| (set.to_owned(), operation.to_owned());
+        let operation = |set: &str, operation: &str| mean(self.operations.get(&key(set, operation))?);
         let plain = |added| Some(Value { bare: None, added });
         match row.figure {
             Figure::Added { operation: name, .. } => {
                 let bare = operation(&Set::Bare.name(), name)?;
                 Some(Value { bare: Some(bare), added: signed(operation(&set, name)?) - signed(bare) })
             }
+            Figure::Inside { operation: name, .. } => plain(signed(*self.inside.get(&key(&set, name))?)),
             Figure::Event { .. } => plain(signed(operation(&set, "event")?)),
             Figure::Lost => plain(signed(of(&self.lost)?)),
             Figure::Start => plain(signed(of(&self.cpu)?) / MILLION),
-            Figure::Load => plain(per_policy(&self.cpu, MILLION)?),
+            Figure::Load => {
+                let more = signed(of(&self.cpu)?) - signed(*self.cpu.get(&Set::Base.name())?);
+                plain(more / policies / MILLION)
+            },
             Figure::KernelMemory => plain(signed(of(&self.memory)?) / KIB),
-            Figure::PolicyMemory => plain(per_policy(&self.memory, KIB)?),
+            Figure::PolicyMemory => plain(signed(of(&self.own_memory)?) / policies),
             Figure::Resident => plain(signed(of(&self.resident)?)),
         }
     }
+}
+
+fn mean(figures: &[u64]) -> Option<u64> {
+    figures.iter().sum::<u64>().checked_div(figures.len() as u64)
 }
 
 const MILLION: i64 = 1_000_000;
@@ -103,10 +147,10 @@ mod tests {
     fn figures() -> Figures {
         let mut figures = Figures::default();
         for line in [
-            "op bare getpid 350",
+            "op bare getpid 348",
+            "op bare getpid 352",
             "op raw-syscalls getpid 500",
-            "memory base 2048000 1 2",
-            "memory file-10 4096000 1 2",
+            "said file-10 ferra: ready: 10 policies on 4 hooks, 2009 KiB of kernel memory",
             "said file-10 ferra: policy a: 3 matched, 3 posted, 0 rate-limited, 7 lost",
             "said file-10 ferra: 9 events, 2 lost by the process programs",
             "noise",

@@ -26,6 +26,17 @@ stop() {
 	sleep 0.5
 }
 
+# inside OPERATION COUNT: instructions of ferra's programs per operation. `workload run` does a quarter round more than
+# three, to get warm.
+inside() {
+	echo 1 >/proc/sys/kernel/bpf_stats_enabled
+	local before=$(workload programs $ferra)
+	workload run "$1" "$2" >/dev/null
+	local after=$(workload programs $ferra)
+	echo 0 >/proc/sys/kernel/bpf_stats_enabled
+	echo $(((after - before) / ($2 * 3 + ($2 + 3) / 4)))
+}
+
 while read -r set folder operations; do
 	echo "progress $set"
 	[ "$folder" = - ] || {
@@ -38,6 +49,7 @@ while read -r set folder operations; do
 		count=${word#*=}
 		case $operation in
 		event) figure=$(workload event $ferra /tmp/out/events "$count") ;;
+		in-*) operation=${operation#in-} && echo "in $set $operation $(inside "$operation" "$count")" && continue ;;
 		*) figure=$(workload run "$operation" "$count") ;;
 		esac && echo "op $set $operation $figure"
 	done
