@@ -11,6 +11,10 @@ use crate::diagnostic::{Code, Diagnostic};
 /// Most documents in one file; a bound on the length of the answer.
 const DOCUMENT_LIMIT: usize = 1000;
 
+/// Most flow collections (`[…]`, `{…}`) inside each other. The parser gives up at 128 by itself, but only after it
+/// has read everything, in a time that grows with the depth: 1 MB of `[` would take minutes.
+const DEPTH_LIMIT: usize = 1000;
+
 /// One document of a file.
 pub(super) struct Document {
     /// Line in the file, counted from 1, at which it begins.
@@ -74,11 +78,52 @@ fn is_blank(part: &str) -> bool {
 }
 
 fn parse(part: &str, line: usize) -> Result<Value, Diagnostic> {
+    if let Some(at) = too_deep(part) {
+        let message = format!("more than {DEPTH_LIMIT} values inside each other at line {}", line + at);
+        return Err(Diagnostic::error(Code::Malformed, "", message));
+    }
     let tree = Tree::new();
     tree.deserialize(serde_yaml::Deserializer::from_str(part)).map_err(|error| {
         let message = printable(&shift_lines(&error.to_string(), line - 1), 300);
         Diagnostic::error(Code::Malformed, "", message)
     })
+}
+
+/// The line, counted from 0, at which flow collections are nested too deeply. What is quoted or a comment counts as
+/// neither beginning nor end of one; a quote begins where the text of a value may begin.
+fn too_deep(part: &str) -> Option<usize> {
+    let (mut depth, mut line) = (0_usize, 0);
+    let mut quote = None;
+    let mut before = b'\n';
+    let mut bytes = part.bytes();
+    while let Some(byte) = bytes.next() {
+        line += usize::from(byte == b'\n');
+        match (quote, byte) {
+            (Some(b'"'), b'\\') => {
+                bytes.next();
+            }
+            (Some(end), _) if byte == end => quote = None,
+            (Some(_), _) => {}
+            (None, b'[' | b'{') => depth += 1,
+            (None, b']' | b'}') => depth = depth.saturating_sub(1),
+            (None, b'#') if before.is_ascii_whitespace() => {
+                bytes.find(|byte| *byte == b'\n');
+                line += 1;
+            }
+            (None, b'"' | b'\'') if depth > 0 && !is_word(before) => quote = Some(byte),
+            _ => {}
+        }
+        if depth > DEPTH_LIMIT {
+            return Some(line);
+        }
+        before = byte;
+    }
+    None
+}
+
+/// Whether a quote behind this byte is part of a word, as in `don't`.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0x80
 }
 
 /// Line numbers of a parser's message, counted in the part, as line numbers of the file.
@@ -128,7 +173,18 @@ mod tests {
         let wide = format!("a: &a {text}\nb: [{}]\n", vec!["*a"; 1000].join(", "));
         assert!(split(&wide)[0].content.is_err());
         assert!(split(&"[".repeat(100_000))[0].content.is_err());
+        let deep = format!("a:\n{}", "{b: ".repeat(INPUT_LIMIT / 4 - 10));
+        let problem = split(&deep).remove(0).content.expect_err("refused before it is parsed");
+        assert!(problem.message.contains("inside each other at line 2"), "{}", problem.message);
         assert!(split(&" ".repeat(INPUT_LIMIT + 1))[0].content.is_err());
+    }
+
+    #[test]
+    fn only_depth_counts() {
+        let wide = format!("a: [{}]\n", "[x], {y: 1}, \"[[\", '{{', ".repeat(3000));
+        assert_eq!(too_deep(&wide), None);
+        assert_eq!(too_deep(&"# [[[[\n- it's [1]\n".repeat(2000)), None);
+        assert_eq!(too_deep(&"[\"]\", ']', # ]\n".repeat(1001)), Some(1000));
     }
 
     #[test]
