@@ -9,6 +9,7 @@ mod deps;
 mod e2e;
 mod fixtures;
 mod fuzz;
+mod size;
 mod vm;
 mod workspace;
 
@@ -38,6 +39,8 @@ enum Task {
     E2e(e2e::Args),
     /// Instructions per operation with and without policies, in a VM that counts them
     Bench(bench::Args),
+    /// The size of the static release build, against its limit
+    Size(size::Args),
     /// The walk-through: ferra with the example policies in a disposable VM, printed live
     Demo(demo::Args),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Deps(args) => deps::run(&args),
         Task::E2e(args) => e2e::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Size(args) => size::run(&args),
         Task::Demo(args) => demo::run(&args),
     };
     done.unwrap_or_else(|error| {
