@@ -63,36 +63,6 @@ impl Figures {
         let set = row.set.name();
         let of = |map: &BTreeMap<String, u64>| map.get(&set).copied();
         let policies = i64::from(row.set.policies().max(1));
-        let key = ((*set).to_owned(), (*operation).to_owned());
-                self.operations.entry(key).or_default().extend(number(figure));
-            }
-            ["in", set, operation, figure] => {
-                let key = ((*set).to_owned(), (*operation).to_owned());
-                self.inside.extend(number(figure).map(|figure| (key, figure)));
-            }
-            ["cpu", set, figure] => put(&mut self.cpu, set, number(figure)),
-            ["memory", set, total, ..] => put(&mut self.memory, set, number(total)),
-            ["rss", set, _, most] => put(&mut self.resident, set, number(most)),
-            ["said", set, ..] => {
-                if let ["ferra:", "ready:", .., own, "KiB", "of", "kernel", "memory"] = &words[2..] {
-                    put(&mut self.own_memory, set, number(own));
-                }
-                if let Some(lost) = losses(&words) {
-                    *self.lost.entry((*set).to_owned()).or_default() += lost;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// None if it was not measured.
-    pub fn of(&self, row: &Row) -> Option<Value> {
-        let set = row.set.name();
-        let of = |map: &BTreeMap<String, u64>| map.get(&set).copied();
-        let per_policy = |map: &BTreeMap<String, u64>, unit| {
-            let more = signed(of(map)?) - signed(*map.get(&Set::Base.name())?);
-            Some(more / policies / unit)
-        };
         let key = |set: &str, operation: &str| (set.to_owned(), operation.to_owned());
         let operation = |set: &str, operation: &str| mean(self.operations.get(&key(set, operation))?);
         let plain = |added| Some(Value { bare: None, added });
@@ -108,7 +78,7 @@ impl Figures {
             Figure::Load => {
                 let more = signed(of(&self.cpu)?) - signed(*self.cpu.get(&Set::Base.name())?);
                 plain(more / policies / MILLION)
-            },
+            }
             Figure::KernelMemory => plain(signed(of(&self.memory)?) / KIB),
             Figure::PolicyMemory => plain(signed(of(&self.own_memory)?) / policies),
             Figure::Resident => plain(signed(of(&self.resident)?)),
