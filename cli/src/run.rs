@@ -8,6 +8,7 @@ pub mod sources;
 use crate::kernel;
 use crate::output::{Color, Format, Output};
 use agent::base::BaseOptions;
+use agent::kernel::give_back_memory;
 use agent::session::Session;
 use api::filter::Filter;
 use policies::Policies;
@@ -87,6 +88,7 @@ fn serve(args: &Args) -> Result<(), String> {
     }
     let (mut kernel, notes) = kernel::running(&kernel::tracepoints_of(policies.wanted()), &args.without)?;
     notes.iter().for_each(|note| eprintln!("ferra: note: {note}"));
+    give_back_memory();
     let node = args.node_name.clone().unwrap_or_else(node_name);
     let options = BaseOptions { ring_bytes: args.buffer << 20, ..BaseOptions::default() };
     let (mut session, running) = Session::start(&node, &options).map_err(|error| error.to_string())?;
@@ -96,6 +98,7 @@ fn serve(args: &Args) -> Result<(), String> {
     if named_files && policies.any_refused() {
         return Err("not started: fix the policies above".to_owned());
     }
+    give_back_memory();
     eprintln!("ferra: ready: {}", policies.summary(&session));
     let ended = watch(&stop, &filter, &mut sources, &mut policies, &mut kernel, &mut session, &mut output);
     report::policies(&session);
@@ -131,6 +134,7 @@ fn watch(
                 policies.update(changes);
                 policies.report_problems();
                 policies.apply(kernel, session);
+                give_back_memory();
                 eprintln!("ferra: updated: {}", policies.summary(session));
             }
         }
