@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::places::surroundings;
 use crate::profile::{VARIANTS, Variant};
 use crate::random::calls::scenario;
-use crate::random::policies::{Allowed, Returns, policies};
+use crate::random::policies::{Allowed, policies};
 use crate::random::pools::plant;
 use crate::random::shapes::{Shape, shapes};
 use crate::scenario::Scenario;
@@ -31,7 +31,6 @@ pub fn reachable(variant: Variant, shape: &Shape) -> bool {
 
 /// What policies may ask of this hook on this kind of kernel.
 pub fn allowed(variant: Variant, shape: &Shape) -> Allowed {
-    let trampolines = matches!(variant, Variant::Trampolines6 | Variant::Trampolines7);
     let function = matches!(shape.point, HookPoint::Kprobe { .. } | HookPoint::Syscall { .. });
     let syscall = matches!(shape.point, HookPoint::Syscall { .. });
     let overrides = match variant {
@@ -40,11 +39,7 @@ pub fn allowed(variant: Variant, shape: &Shape) -> Allowed {
         Variant::Probes6 => syscall,
         Variant::Tracepoints7 => false,
     };
-    let returns = match (function, trampolines) {
-        (true, true) => Returns::Yes,
-        (true, false) if variant == Variant::Probes6 => Returns::WithoutArguments,
-        _ => Returns::No,
-    };
+    let returns = function && variant != Variant::Tracepoints7;
     Allowed { overrides, returns, enforcement: true }
 }
 

@@ -14,17 +14,8 @@ use crate::scenario::FIRST_FIELD;
 #[derive(Debug, Clone, Copy)]
 pub struct Allowed {
     pub overrides: bool,
-    pub returns: Returns,
+    pub returns: bool,
     pub enforcement: bool,
-}
-
-/// Whether hooks may ask for the return value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Returns {
-    Yes,
-    /// Return probes do not see the arguments.
-    WithoutArguments,
-    No,
 }
 
 /// One to three policies on one hook.
@@ -51,10 +42,7 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
         }
     }
     let mut allowed = allowed;
-    let returns = allowed.returns != Returns::No && choices.rarely(4);
-    if returns && allowed.returns == Returns::WithoutArguments {
-        args.clear();
-    }
+    let returns = allowed.returns && choices.rarely(4);
     let ret = returns.then(|| TypedArg {
         path: format!("{path}.returnArg"),
         index: 0,
