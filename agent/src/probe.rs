@@ -172,6 +172,15 @@ pub fn probe(
     Ok(Probed { profile, notes })
 }
 
+/// Reads again what is too large to keep between compilations: types, and function names (none if they are hidden,
+/// which the probe has noted).
+///
+/// # Errors
+/// The types cannot be read any more.
+pub fn types_and_symbols(places: &Places) -> Result<(Vec<u8>, Vec<String>), ProbeError> {
+    Ok((read_btf(&places.sys)?, symbols::read(places).unwrap_or_default()))
+}
+
 /// The formats of tracepoints that policies name, without the rest of the probe: for policies that come later.
 pub fn formats(
     places: &Places,

@@ -1,9 +1,9 @@
 //! In: the running kernel. Out: what the compiler must know of it.
 
 use agent::kernel::Linux;
-use agent::probe::{Places, ProbeNote, formats, probe};
+use agent::probe::{Places, ProbeNote, Probed, formats, probe, types_and_symbols};
 use api::artefact::Flavour;
-use api::profile::TracepointFormat;
+use api::profile::{KernelProfile, TracepointFormat};
 use policy_compiler::Kernel;
 use policy_compiler::typed::{HookPoint, TypedPolicy};
 use std::collections::BTreeSet;
@@ -53,22 +53,67 @@ pub fn tracepoints_of<'a>(policies: impl IntoIterator<Item = &'a TypedPolicy>) -
     names.into_iter().collect()
 }
 
-/// Probes the running kernel. Mechanisms in `without` count as absent.
+/// Probes the running kernel.
 ///
 /// # Errors
 /// A message for the user: what this host lacks.
-pub fn running(
-    tracepoints: &[(String, String)],
-    without: &[Mechanism],
-) -> Result<(Kernel, Vec<ProbeNote>), String> {
+pub fn running(tracepoints: &[(String, String)]) -> Result<(Kernel, Vec<ProbeNote>), String> {
+    let probed = probed(tracepoints, &[])?;
+    let kernel = Kernel::new(probed.profile).map_err(|error| error.to_string())?;
+    Ok((kernel, probed.notes))
+}
+
+fn probed(tracepoints: &[(String, String)], without: &[Mechanism]) -> Result<Probed, String> {
     let linux = Linux::new().map_err(|errno| format!("this kernel cannot be probed: {errno}"))?;
     let mut probed = probe(&linux, &Places::host(), tracepoints).map_err(|error| error.to_string())?;
     probed
         .profile
         .flavours
         .retain(|flavour| !without.iter().any(|mechanism| mechanism.flavour() as i32 == *flavour));
-    let kernel = Kernel::new(probed.profile).map_err(|error| error.to_string())?;
-    Ok((kernel, probed.notes))
+    Ok(probed)
+}
+
+/// The running kernel between compilations: what it can do is kept, its types and function names, some 10 MB, are
+/// read again for each.
+#[derive(Debug)]
+pub struct Host {
+    /// Without types and names.
+    abilities: KernelProfile,
+    /// For the first compilation.
+    first: Option<Kernel>,
+}
+
+impl Host {
+    /// Probes the running kernel. Mechanisms in `without` count as absent.
+    ///
+    /// # Errors
+    /// A message for the user: what this host lacks.
+    pub fn probe(
+        tracepoints: &[(String, String)],
+        without: &[Mechanism],
+    ) -> Result<(Host, Vec<ProbeNote>), String> {
+        let Probed { mut profile, notes } = probed(tracepoints, without)?;
+        let large = (std::mem::take(&mut profile.btf), std::mem::take(&mut profile.symbols));
+        let mut host = Host { abilities: profile, first: None };
+        host.first = Some(host.with(large)?);
+        Ok((host, notes))
+    }
+
+    /// The kernel to compile for.
+    ///
+    /// # Errors
+    /// A message for the user: the types cannot be read any more.
+    pub fn kernel(&mut self) -> Result<Kernel, String> {
+        match self.first.take() {
+            Some(kernel) => Ok(kernel),
+            None => self.with(types_and_symbols(&Places::host()).map_err(|error| error.to_string())?),
+        }
+    }
+
+    fn with(&self, (btf, symbols): (Vec<u8>, Vec<String>)) -> Result<Kernel, String> {
+        let profile = KernelProfile { btf, symbols, ..self.abilities.clone() };
+        Kernel::new(profile).map_err(|error| error.to_string())
+    }
 }
 
 /// Formats of tracepoints that later policies name.

@@ -5,7 +5,7 @@ mod policies;
 mod report;
 pub mod sources;
 
-use crate::kernel;
+use crate::kernel::{self, Host};
 use crate::output::{Color, Format, Output};
 use agent::base::BaseOptions;
 use agent::kernel::give_back_memory;
@@ -86,7 +86,7 @@ fn serve(args: &Args) -> Result<(), String> {
     if named_files && policies.any_refused() {
         return Err("not started: fix the policies above".to_owned());
     }
-    let (mut kernel, notes) = kernel::running(&kernel::tracepoints_of(policies.wanted()), &args.without)?;
+    let (mut host, notes) = Host::probe(&kernel::tracepoints_of(policies.wanted()), &args.without)?;
     notes.iter().for_each(|note| eprintln!("ferra: note: {note}"));
     give_back_memory();
     let node = args.node_name.clone().unwrap_or_else(node_name);
@@ -94,13 +94,12 @@ fn serve(args: &Args) -> Result<(), String> {
     let (mut session, running) = Session::start(&node, &options).map_err(|error| error.to_string())?;
     let mut output = Output::new(args.output, args.color, args.timestamps);
     running.iter().filter(|event| filter.accepts(event)).for_each(|event| output.event(event));
-    policies.apply(&mut kernel, &mut session);
+    apply(&mut host, &mut policies, &mut session)?;
     if named_files && policies.any_refused() {
         return Err("not started: fix the policies above".to_owned());
     }
-    give_back_memory();
     eprintln!("ferra: ready: {}", policies.summary(&session));
-    let ended = watch(&stop, &filter, &mut sources, &mut policies, &mut kernel, &mut session, &mut output);
+    let ended = watch(&stop, &filter, &mut sources, &mut policies, &mut host, &mut session, &mut output);
     report::policies(&session);
     let leftovers = session.detach_policies();
     // What was written before the programs left.
@@ -117,7 +116,7 @@ fn watch(
     filter: &Filter,
     sources: &mut Sources,
     policies: &mut Policies,
-    kernel: &mut policy_compiler::Kernel,
+    host: &mut Host,
     session: &mut Session,
     output: &mut Output,
 ) -> Result<(), String> {
@@ -133,12 +132,20 @@ fn watch(
             if !changes.is_empty() {
                 policies.update(changes);
                 policies.report_problems();
-                policies.apply(kernel, session);
-                give_back_memory();
-                eprintln!("ferra: updated: {}", policies.summary(session));
+                match apply(host, policies, session) {
+                    Ok(()) => eprintln!("ferra: updated: {}", policies.summary(session)),
+                    Err(why) => eprintln!("ferra: policies stay as they are: {why}"),
+                }
             }
         }
     }
+    Ok(())
+}
+
+/// Compiles and loads; what that needs of memory is given back, and is most of what this program ever takes.
+fn apply(host: &mut Host, policies: &mut Policies, session: &mut Session) -> Result<(), String> {
+    policies.apply(&mut host.kernel()?, session);
+    give_back_memory();
     Ok(())
 }
 

@@ -54,7 +54,7 @@ impl Machine {
             machine.notes.insert(0, format!("judged for the types in {}: {ASSUMPTION}", path.display()));
             return Ok(machine);
         }
-        match kernel::running(&tracepoints_of(policies.iter().copied()), &[]) {
+        match kernel::running(&tracepoints_of(policies.iter().copied())) {
             Ok((kernel, notes)) => {
                 let notes = notes.iter().map(ToString::to_string).collect();
                 Ok(Machine { kernel, assumed: false, notes })
