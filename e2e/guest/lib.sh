@@ -116,6 +116,11 @@ kernel_at_least() {
 	((running[0] > wanted[0] || (running[0] == wanted[0] && running[1] >= ${wanted[1]:-0})))
 }
 
+# agent_test NAME: agent/tests/NAME.rs, which the case's "# tests:" line names, too.
+agent_test() {
+	FERRAGON_TEST_HELPER=$E2E/tests/helper "$E2E/tests/$1" --test-threads 1 || fail "agent/tests/$1.rs fails on this kernel"
+}
+
 end_of_case() {
 	if [[ -n $FERRA ]]; then
 		kill -KILL "$FERRA" 2>/dev/null || true

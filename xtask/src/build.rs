@@ -1,8 +1,9 @@
 //! Input: package and target names.
 //! Output: statically linked binaries under the target folder, and their paths on stdout.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -34,7 +35,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Where `ferra` is once it has been built for VMs.
 pub fn ferra() -> PathBuf {
-    workspace::target_dir().join(TARGET).join("release/ferra")
+    ferra_of(false)
+}
+
+/// The same; `debug`: the one without optimisation.
+pub fn ferra_of(debug: bool) -> PathBuf {
+    let profile = if debug { "debug" } else { "release" };
+    workspace::target_dir().join(TARGET).join(profile).join("ferra")
 }
 
 /// Builds one package statically; gives the executables made. `only` is `KIND=NAME` as in [`Args`].
@@ -49,24 +56,41 @@ pub fn build(package: &str, only: Option<&str>, debug: bool) -> Result<Vec<PathB
     if !debug {
         cargo.arg("--release");
     }
+    let made = make(cargo, package)?;
+    if made.is_empty() {
+        bail!("package {package} has no executable {}", only.unwrap_or("binary"));
+    }
+    Ok(made.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Builds integration tests of one package statically, without optimisation and debugging information: what runs for
+/// seconds in a VM should not take minutes to build. Gives their names and executables.
+pub fn tests(package: &str, names: &BTreeSet<&str>) -> Result<Vec<(String, PathBuf)>> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--no-run"]).env("CARGO_PROFILE_DEV_DEBUG", "false");
+    for name in names {
+        cargo.args(["--test", name]);
+    }
+    make(cargo, package)
+}
+
+/// Runs cargo, which builds for the target; gives the names and paths of what it has made.
+fn make(mut cargo: Command, package: &str) -> Result<Vec<(String, PathBuf)>> {
     cargo.args(["--package", package, "--target", TARGET, "--message-format", "json-render-diagnostics"]);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.arg("--locked").env("RUSTFLAGS", "-C target-feature=+crt-static");
     let output = cargo.stderr(Stdio::inherit()).output().context("starting cargo")?;
     if !output.status.success() {
         bail!("building {package} statically failed ({}); cargo's messages are above", output.status);
     }
-    let made = executables(&String::from_utf8_lossy(&output.stdout));
-    if made.is_empty() {
-        bail!("package {package} has no executable {}", only.unwrap_or("binary"));
-    }
-    Ok(made)
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The executables that cargo's JSON messages name, one message per line.
-fn executables(messages: &str) -> Vec<PathBuf> {
+fn executables(messages: &str) -> Vec<(String, PathBuf)> {
     let executable = |line: &str| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(Path::new(message.get("executable")?.as_str()?).to_owned())
+        let name = message.get("target")?.get("name")?.as_str()?.to_owned();
+        Some((name, Path::new(message.get("executable")?.as_str()?).to_owned()))
     };
     messages.lines().filter_map(executable).collect()
 }
@@ -78,7 +102,7 @@ mod tests {
     #[test]
     fn only_messages_with_an_executable_count() {
         let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/ferra\"}\nnoise\n";
-        assert_eq!(executables(messages), [std::path::Path::new("/t/ferra")]);
+                        {\"target\":{\"name\":\"ferra\"},\"executable\":\"/t/ferra\"}\nnoise\n";
+        assert_eq!(executables(messages), [("ferra".to_owned(), "/t/ferra".into())]);
     }
 }

@@ -15,6 +15,9 @@ pub struct Args {
     /// Which kernel series to boot
     #[arg(long, value_enum, default_value = "6.12")]
     kernel: Kernel,
+    /// Use a ferra without optimisation: faster to build, slower to run
+    #[arg(long)]
+    debug: bool,
 }
 
 /// The guest's script, below the examples.
@@ -26,12 +29,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("{} is missing", examples.join(SCRIPT).display());
     }
     eprintln!("demo 1/3: building ferra (a static binary) …");
-    build::build("cli", None, false)?;
+    build::build("cli", None, args.debug)?;
     eprintln!("demo 2/3: getting the {} kernel …", args.kernel.series());
     let image = args.kernel.image()?;
     eprintln!("demo 3/3: booting it in QEMU, without touching this host (about 5 s) …");
     let mut rootfs = Rootfs::with_bash()?;
-    rootfs.add(&build::ferra(), "/usr/bin/ferra")?;
+    rootfs.add(&build::ferra_of(args.debug), "/usr/bin/ferra")?;
     rootfs.add(&examples, "/root/examples")?;
     rootfs.set_command(&[format!("exec bash examples/{SCRIPT} 2>&1")])?;
     let machine = Machine {

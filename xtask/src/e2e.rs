@@ -2,6 +2,7 @@
 //! Output: a line for each case and kernel, what failed cases printed, and how many passed.
 
 mod case;
+mod programs;
 mod report;
 mod schedule;
 
@@ -24,9 +25,12 @@ pub struct Args {
     /// How many VMs at a time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
-    /// Use ferra and probe as they were built last
+    /// Use ferra, probe and the tests as they were built last
     #[arg(long)]
     no_build: bool,
+    /// Use ferra and probe without optimisation: faster to build, slower to run
+    #[arg(long)]
+    debug: bool,
     /// Only cases whose name contains one of these
     filter: Vec<String>,
 }
@@ -40,7 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if cases.is_empty() {
         bail!("no case in e2e/cases has a name that contains {}", args.filter.join(" or "));
     }
-    let programs = schedule::Programs::build(!args.no_build)?;
+    let programs = programs::Programs::build(&cases, !args.no_build, args.debug)?;
     let kernels = if args.kernel.is_empty() { Kernel::ALL.to_vec() } else { args.kernel.clone() };
     for kernel in &kernels {
         kernel.image()?;

@@ -26,6 +26,8 @@ pub struct Case {
     pub boot: Boot,
     /// All, unless the file names some.
     pub kernels: Vec<Kernel>,
+    /// Integration tests of the agent that it runs: names of files in `agent/tests`.
+    pub tests: Vec<String>,
     /// The guest's runner keeps to it, too.
     pub limit: Duration,
 }
@@ -52,7 +54,8 @@ fn parse(name: &str, text: &str) -> Result<Case> {
     }
     let boot = Boot { append: String::new(), cpus: 1 };
     let limit = Duration::from_secs(30);
-    let mut case = Case { name: name.to_owned(), boot, kernels: Kernel::ALL.to_vec(), limit };
+    let (kernels, tests) = (Kernel::ALL.to_vec(), Vec::new());
+    let mut case = Case { name: name.to_owned(), boot, kernels, tests, limit };
     for line in text.lines().map_while(|line| line.strip_prefix('#')) {
         let Some((key, value)) = line.split_once(':') else { continue };
         let value = value.trim();
@@ -62,6 +65,7 @@ fn parse(name: &str, text: &str) -> Result<Case> {
             "limit" => {
                 case.limit = Duration::from_secs(value.parse().with_context(|| format!("# limit: {value}"))?);
             }
+            "tests" => case.tests = value.split_whitespace().map(str::to_owned).collect(),
             "kernels" => {
                 let series = value.split_whitespace().map(|word| Kernel::from_str(word, false));
                 case.kernels = series
@@ -82,11 +86,12 @@ mod tests {
 
     #[test]
     fn only_the_top_comment_is_read() {
-        let text = "# Shows: a thing.\n# boot: lsm=yama lockdown=integrity\n# kernels: 6.1 7\n# limit: 90\ntrue\n# cpus: 4\n";
+        let text = "# Shows: a thing.\n# boot: lsm=yama lockdown=integrity\n# kernels: 6.1 7\n# limit: 90\n# tests: c d\ntrue\n# cpus: 4\n";
         let case = parse("a-b_1", text).unwrap();
         assert_eq!(case.boot.append, "lsm=yama lockdown=integrity");
         assert_eq!(case.kernels, [Kernel::V6_1, Kernel::V7]);
         assert_eq!((case.boot.cpus, case.limit), (1, Duration::from_secs(90)));
+        assert_eq!(case.tests, ["c", "d"]);
     }
 
     #[test]

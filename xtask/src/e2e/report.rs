@@ -31,6 +31,12 @@ impl Report {
         (counts.passed, counts.failed)
     }
 
+    /// A VM ended before any case ran, and is tried again.
+    pub fn booted_again(&self, kernel: Kernel, trouble: &str) {
+        let _whole = self.lock();
+        println!("e2e: {}: booting again: {trouble}", kernel.series());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

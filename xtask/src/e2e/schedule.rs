@@ -2,42 +2,24 @@
 //! Output: as few boots as possible, each run to the end of all its cases, whatever happens to the VM.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::case::{Boot, Case};
+use super::programs::Programs;
 use super::report::{Follower, Report};
 use crate::vm::{Ending, Kernel, Machine, Rootfs};
-use crate::{build, workspace};
+use crate::workspace;
 
 /// For booting, beside the cases' own limits.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 const MEMORY_MIB: u32 = 768;
 
-/// What is put into the guest.
-pub struct Programs {
-    ferra: PathBuf,
-    probe: PathBuf,
-}
-
-impl Programs {
-    /// Builds them, or takes what was built last.
-    pub fn build(fresh: bool) -> Result<Self> {
-        if fresh {
-            eprintln!("e2e: building ferra and probe …");
-            build::build("cli", None, false)?;
-            build::build("e2e", None, false)?;
-        }
-        let programs = Programs { ferra: build::ferra(), probe: build::ferra().with_file_name("probe") };
-        for program in [&programs.ferra, &programs.probe] {
-            program.metadata().with_context(|| format!("{} (leave out --no-build)", program.display()))?;
-        }
-        Ok(programs)
-    }
-}
+/// How often a VM is booted that ends before its runner has started. A busy host makes an emulated machine late, and
+/// kernels give up on hardware that is late; no case has run then, so nothing is tried twice that could have failed.
+const BOOTS: u32 = 3;
 
 /// Cases that share a kernel and how it is booted.
 pub struct Batch {
@@ -69,9 +51,15 @@ impl Batch {
     /// Runs all cases. When the VM ends during a case, that one has failed, and the others get a new VM.
     pub fn run(self, programs: &Programs, report: &Report) -> Result<()> {
         let mut left = self.cases.clone();
+        let mut boots = 0;
         while !left.is_empty() {
             let mut follower = Follower::new(report, self.kernel);
-            let trouble = self.boot(&left, programs, &mut follower)?;
+            let (started, trouble) = self.boot(&left, programs, &mut follower)?;
+            boots = if started { 0 } else { boots + 1 };
+            if let (1..BOOTS, Some(trouble)) = (boots, &trouble) {
+                report.booted_again(self.kernel, trouble);
+                continue;
+            }
             let cut_short = trouble.as_ref().is_some_and(|trouble| follower.vm_ended(trouble));
             left.retain(|case| !follower.done.contains(&case.name));
             let Some(trouble) = trouble.filter(|_| !cut_short) else { continue };
@@ -84,16 +72,15 @@ impl Batch {
         Ok(())
     }
 
-    /// One VM. Gives what was wrong with it, if anything.
+    /// One VM. Gives whether its runner started, and what was wrong with it, if anything.
     fn boot(
         &self,
         cases: &[Case],
         programs: &Programs,
         follower: &mut Follower<'_>,
-    ) -> Result<Option<String>> {
+    ) -> Result<(bool, Option<String>)> {
         let mut rootfs = Rootfs::with_bash()?;
-        rootfs.add(&programs.ferra, "/usr/bin/ferra")?;
-        rootfs.add(&programs.probe, "/usr/bin/probe")?;
+        programs.add(cases, &mut rootfs)?;
         for folder in ["e2e/guest", "e2e/cases", "e2e/data", "examples"] {
             let host = workspace::root().join(folder);
             if host.is_dir() {
@@ -120,6 +107,10 @@ impl Batch {
         if !complete && trouble.is_empty() {
             trouble = format!("the guest's runner ended early: {:?}", outcome.ending);
         }
-        Ok((!trouble.is_empty()).then_some(trouble))
+        let started = !matches!(
+            outcome.ending,
+            Ending::TimedOut { started: false } | Ending::Died { started: false, .. }
+        );
+        Ok((started, (!trouble.is_empty()).then_some(trouble)))
     }
 }
