@@ -6,8 +6,10 @@ SHELL = /bin/bash
 
 # Where Debian has no clang-14 any more, its own clang compiles the fixed programs.
 CARGO = env $(shell command -v clang-14 >/dev/null || echo FERRAGON_CLANG=clang) cargo
-STEPS = 8
-say = @printf '\n=== %s  step $(1)/$(STEPS): $(2)\n' "$$(date +%T)" >&2
+STEPS = 9
+START := $(shell date +%s)
+clock = "$$(date +%T)" "$$(($$(date +%s) - $(START)))"
+say = @printf '\n=== %s (after %d s)  step $(1)/$(STEPS): $(2)\n' $(clock) >&2
 
 help:
 	@echo 'make demo   set up, build, and run the walk-through in a disposable QEMU VM (nothing changes on this host)'
@@ -30,14 +32,16 @@ test: setup
 	$(call say,4,generated files are what their sources say)
 	$(CARGO) xtask crds --check
 	$(CARGO) xtask fixtures --check
-	$(call say,5,unit$(comma) file and property tests; tests on this host's kernel)
-	$(CARGO) test --workspace --locked
+	$(call say,5,unit$(comma) file and property tests; tests on the kernel of this host)
+	$(CARGO) test --workspace --locked --no-fail-fast
 	$(call say,6,fuzzing policies for one minute)
 	$(CARGO) xtask fuzz --seconds 60
 	$(call say,7,getting the newest point releases of the test kernels)
 	$(CARGO) xtask kernels
-	$(call say,8,real kernels in VMs (builds ferra as a static binary first))
+	$(call say,8,ferra as a static binary: it builds$(comma) and is small enough)
+	$(CARGO) xtask size
+	$(call say,9,real kernels in VMs)
 	$(CARGO) xtask e2e
-	@printf '\n=== %s  all tests passed\n' "$$(date +%T)" >&2
+	@printf '\n=== %s (after %d s)  all tests passed\n' $(clock) >&2
 
 comma := ,
