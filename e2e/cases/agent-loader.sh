@@ -1,0 +1,4 @@
+# limit: 120
+# tests: loader_native
+# The loader swaps and removes programs, and counts the processes that its sets hold for.
+agent_test loader_native
