@@ -58,8 +58,9 @@ impl<'a> Resolver<'a, '_> {
             self.unknown(&format!(".{field}"), "function", name, near);
             return None;
         }
-        let modifiable = name.starts_with("security_") && func.is_some_and(|func| self.returns_int(func));
-        let trampoline = func.filter(|func| self.fits_trampoline(*func));
+        let trampoline = func.filter(|func| self.fits_trampoline(*func) && !self.reads_unknown(*func));
+        let modifiable =
+            name.starts_with("security_") && trampoline.is_some_and(|func| self.returns_int(func));
         let mut flavours = Vec::new();
         if trampoline.is_some() {
             flavours.extend(modifiable.then_some(Flavour::FmodRet));
@@ -84,6 +85,14 @@ impl<'a> Resolver<'a, '_> {
         };
         if !self.fits_trampoline(func) {
             let message = format!("`{name}` has too many or too large arguments for a BPF trampoline");
+            self.error(Code::KernelFeature, ".call", message).help = Some("use `kprobes`".to_owned());
+            return None;
+        }
+        if if syscall { self.is_unknown(func, 0) } else { self.reads_unknown(func) } {
+            let message = format!(
+                "kernel {} does not describe a structure that `{name}` takes, so no BPF trampoline can read it",
+                self.kernel.release()
+            );
             self.error(Code::KernelFeature, ".call", message).help = Some("use `kprobes`".to_owned());
             return None;
         }
@@ -112,11 +121,10 @@ impl<'a> Resolver<'a, '_> {
             self.unknown(".call", "system call", name, near);
             return None;
         }
-        let modifiable = self.kernel.fmod_ret_syscalls();
+        let func = func.filter(|func| self.hook.args.is_empty() || !self.is_unknown(*func, 0));
+        let modifiable = func.is_some() && self.kernel.fmod_ret_syscalls();
         let mut flavours = Vec::new();
-        if func.is_some() {
-            flavours.extend(modifiable.then_some(Flavour::FmodRet));
-        }
+        flavours.extend(modifiable.then_some(Flavour::FmodRet));
         if self.hook.overrides() && self.kernel.override_return() && !modifiable {
             flavours.push(Flavour::Kprobe);
         }
@@ -261,6 +269,19 @@ impl<'a> Resolver<'a, '_> {
             matches!(kind, Kind::Int | Kind::Ptr | Kind::Enum | Kind::Enum64)
         };
         params.len() <= TRAMPOLINE_ARGS && params.iter().all(scalar)
+    }
+
+    /// Whether an argument is a pointer to a structure that was only declared where the function was compiled, as
+    /// that of `__x64_sys_listen` is on Debian's 5.10. Verifiers let no typed program read it.
+    fn is_unknown(&self, func: TypeId, index: u32) -> bool {
+        let param = self.kernel.btf.params(func).get(index as usize).copied();
+        let pointee = param.and_then(|param| self.kernel.btf.pointee(param));
+        pointee.is_some_and(|ty| self.kernel.btf.kind(ty) == Kind::Fwd)
+    }
+
+    /// Whether the hook wants such an argument.
+    fn reads_unknown(&self, func: TypeId) -> bool {
+        self.hook.args.iter().any(|arg| self.is_unknown(func, arg.index))
     }
 
     fn choose(&mut self, flavours: &[Flavour], target: &str, func: Option<TypeId>) -> Option<Attach> {
