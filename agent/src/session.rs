@@ -2,6 +2,8 @@
 //!
 //! One session owns everything that this process has in the kernel; closing (or dropping) it takes it all out.
 
+mod overlap;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ use crate::loader::{
     ApplyReport, BaseObjects, FromBaseError, Leftover, Loader, MemoryReport, PolicyCounts, Schemas,
 };
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
+
+use overlap::Overlap;
 
 /// Decoded hooks kept by program id: the ids of programs that were replaced are not asked for much longer. At about
 /// 1 KiB each, 1 MiB.
@@ -50,6 +54,8 @@ pub struct Totals {
     pub events: u64,
     /// Hook records that could not be decoded.
     pub undecodable: u64,
+    /// Hook records left out because the call was reported by the program's successor, too.
+    pub repeated: u64,
     /// Of the process cache.
     pub cache: CacheCounters,
     /// Lost by the fixed programs.
@@ -60,12 +66,18 @@ pub struct Totals {
 pub struct Session {
     base: Base,
     loader: Option<Loader>,
+    intake: Intake,
+    looked: Instant,
+    lost_exits: u64,
+}
+
+/// What turns records into events.
+struct Intake {
     cache: ProcessCache,
     hooks: Hooks,
     events: u64,
     errors: DecodeErrors,
-    looked: Instant,
-    lost_exits: u64,
+    overlap: Overlap,
 }
 
 impl Session {
@@ -79,22 +91,17 @@ impl Session {
         let loader = Loader::new(kernel, objects, ProcFs::at("/proc"));
         let hooks = Hooks::new(loader.schemas());
         let events = running.len() as u64;
-        let session = Session {
-            base,
-            loader: Some(loader),
-            cache,
-            hooks,
-            events,
-            errors: DecodeErrors::default(),
-            looked: Instant::now(),
-            lost_exits: 0,
-        };
+        let intake =
+            Intake { cache, hooks, events, errors: DecodeErrors::default(), overlap: Overlap::default() };
+        let session = Session { base, loader: Some(loader), intake, looked: Instant::now(), lost_exits: 0 };
         Ok((session, running))
     }
 
     /// Makes the kernel run this set, make before break. See [`Loader::apply`].
     pub fn apply(&mut self, desired: &[Artefact]) -> ApplyReport {
-        self.loader.as_mut().map(|loader| loader.apply(desired)).unwrap_or_default()
+        let report = self.loader.as_mut().map(|loader| loader.apply(desired)).unwrap_or_default();
+        self.intake.overlap.begin(Instant::now());
+        report
     }
 
     /// Waits for records, at most `timeout`, and gives up to `limit` events to `each`; returns how many.
@@ -108,10 +115,11 @@ impl Session {
         mut each: impl FnMut(&Event),
     ) -> Result<usize, SessionError> {
         self.forget_lost_exits()?;
-        let Session { base, cache, hooks, events, errors, .. } = self;
-        let mut records = drain(base, limit, cache, hooks, errors, events, &mut each);
+        self.intake.overlap.end(Instant::now());
+        let Session { base, intake, .. } = self;
+        let mut records = base.reader().drain(limit, |record| intake.record(record, &mut each));
         if records == 0 && base.reader().wait(timeout)? {
-            records = drain(base, limit, cache, hooks, errors, events, &mut each);
+            records = base.reader().drain(limit, |record| intake.record(record, &mut each));
         }
         Ok(records)
     }
@@ -125,7 +133,7 @@ impl Session {
         let lost = self.base.losses()?.exit;
         if lost != self.lost_exits {
             self.lost_exits = lost;
-            self.cache.reconcile(&self.base)?;
+            self.intake.cache.reconcile(&self.base)?;
         }
         Ok(())
     }
@@ -152,8 +160,14 @@ impl Session {
     /// The loss counters cannot be read.
     pub fn totals(&self) -> Result<Totals, SessionError> {
         let losses = self.base.losses()?;
-        let undecodable = self.errors.total();
-        Ok(Totals { events: self.events, undecodable, cache: self.cache.counters(), losses })
+        let Intake { events, cache, errors, overlap, .. } = &self.intake;
+        Ok(Totals {
+            events: *events,
+            undecodable: errors.total(),
+            repeated: overlap.repeated(),
+            cache: cache.counters(),
+            losses,
+        })
     }
 
     /// Detaches the policies' programs, and says what resisted; records already written can still be polled.
@@ -162,41 +176,30 @@ impl Session {
     }
 }
 
-fn drain(
-    base: &mut Base,
-    limit: usize,
-    cache: &mut ProcessCache,
-    hooks: &mut Hooks,
-    errors: &mut DecodeErrors,
-    events: &mut u64,
-    each: &mut impl FnMut(&Event),
-) -> usize {
-    base.reader().drain(limit, |record| {
+impl Intake {
+    fn record(&mut self, record: &[u8], each: &mut impl FnMut(&Event)) {
         let event = match record.first_chunk::<2>().map(|kind| u16::from_ne_bytes(*kind)) {
-            Some(kind) if kind == RecordKind::Hook as u16 => hook_event(record, cache, hooks, errors),
-            _ => cache.handle_record(record),
+            Some(kind) if kind == RecordKind::Hook as u16 => self.hook(record),
+            _ => self.cache.handle_record(record),
         };
         if let Some(event) = event {
-            *events += 1;
+            self.events += 1;
             each(&event);
         }
-    })
-}
+    }
 
-fn hook_event(
-    record: &[u8],
-    cache: &mut ProcessCache,
-    hooks: &mut Hooks,
-    errors: &mut DecodeErrors,
-) -> Option<Event> {
-    let decoded = match decode_hook(record, |program, hook| hooks.find(program, hook)) {
-        Ok(decoded) => decoded,
-        Err(error) => {
-            errors.count(&error);
+    fn hook(&mut self, record: &[u8]) -> Option<Event> {
+        if self.overlap.repeats(record, &self.hooks.schemas) {
             return None;
         }
-    };
-    Some(enrich(decoded, cache))
+        match decode_hook(record, |program, hook| self.hooks.find(program, hook)) {
+            Ok(decoded) => Some(enrich(decoded, &mut self.cache)),
+            Err(error) => {
+                self.errors.count(&error);
+                None
+            }
+        }
+    }
 }
 
 fn enrich(decoded: DecodedHook, cache: &mut ProcessCache) -> Event {

@@ -44,7 +44,7 @@ impl Schemas {
     }
 
     /// Adds a program, before it can write a record.
-    pub(super) fn add(&self, program: u32, schema: ProgramSchema) {
+    pub(crate) fn add(&self, program: u32, schema: ProgramSchema) {
         self.write().schemas.insert(program, Arc::new(schema));
     }
 
