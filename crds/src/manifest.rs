@@ -38,6 +38,25 @@ impl PolicyKind {
         definition.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
     }
 
+    /// The schema of `spec` without descriptions, from `crds/schemas/`: making it from the types takes some 500
+    /// million instructions. `Null` never occurs; `cargo xtask crds --check` and a test compare it with the types.
+    pub fn spec_schema(self) -> serde_json::Value {
+        let stored = match self {
+            PolicyKind::Cluster => include_str!("../schemas/cilium.io_tracingpolicies.json"),
+            PolicyKind::Namespaced => {
+                include_str!("../schemas/cilium.io_tracingpoliciesnamespaced.json")
+            }
+        };
+        serde_json::from_str(stored).unwrap_or_default()
+    }
+
+    /// What [`PolicyKind::spec_schema`] reads, made from the types.
+    pub fn spec_schema_json(self) -> String {
+        let mut schema = self.schema().pointer("/properties/spec").cloned().unwrap_or_default();
+        undescribed(&mut schema);
+        schema.to_string() + "\n"
+    }
+
     /// File name of the definition in `crds/generated/`.
     pub fn file_name(self) -> String {
         let definition = self.definition();
@@ -51,6 +70,20 @@ impl PolicyKind {
     /// None occurs for the types of this crate; serialisation is fallible by its interface.
     pub fn yaml(self) -> Result<String, serde_yaml::Error> {
         serde_yaml::to_string(&self.definition()).map(|yaml| words_on_one_line(&yaml))
+    }
+}
+
+/// Removes what only people read.
+fn undescribed(schema: &mut serde_json::Value) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    fields.remove("description");
+    for (keyword, inner) in fields {
+        match keyword.as_str() {
+            // Its keys are names of fields, of which one may be "description".
+            "properties" => inner.as_object_mut().into_iter().flatten().for_each(|(_, it)| undescribed(it)),
+            "items" | "additionalProperties" => undescribed(inner),
+            _ => {}
+        }
     }
 }
 
@@ -71,6 +104,15 @@ mod tests {
             assert!(!yaml.contains("$ref"), "{kind} has references");
             assert!(!yaml.contains("anyOf"), "{kind} has alternatives");
             assert_eq!(kind.schema()["properties"]["spec"]["type"], "object", "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_stored_schema_is_that_of_the_types() {
+        for kind in PolicyKind::ALL {
+            let made: serde_json::Value = serde_json::from_str(&kind.spec_schema_json()).unwrap();
+            assert!(made["properties"]["kprobes"]["items"]["properties"].is_object(), "{kind}");
+            assert!(kind.spec_schema() == made, "{kind}: run `cargo xtask crds`");
         }
     }
 

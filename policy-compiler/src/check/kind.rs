@@ -257,5 +257,5 @@ fn spec_schema(kind: PolicyKind) -> &'static Value {
         PolicyKind::Cluster => &CLUSTER,
         PolicyKind::Namespaced => &NAMESPACED,
     };
-    schema.get_or_init(|| kind.schema().pointer("/properties/spec").cloned().unwrap_or_default())
+    schema.get_or_init(|| kind.spec_schema())
 }

@@ -45,7 +45,7 @@ impl Figures {
             }
             ["cpu", set, figure] => put(&mut self.cpu, set, number(figure)),
             ["memory", set, total, ..] => put(&mut self.memory, set, number(total)),
-            ["rss", set, _, most] => put(&mut self.resident, set, number(most)),
+            ["rss", set, now, _most] => put(&mut self.resident, set, number(now)),
             ["said", set, ..] => {
                 if let ["ferra:", "ready:", .., own, "KiB", "of", "kernel", "memory"] = &words[2..] {
                     put(&mut self.own_memory, set, number(own));

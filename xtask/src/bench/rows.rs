@@ -23,7 +23,7 @@ pub enum Figure {
     KernelMemory,
     /// Kilobytes of the policies' own programs and maps, by policy, as ferra tells.
     PolicyMemory,
-    /// Kilobytes resident at most.
+    /// Kilobytes resident in the end.
     Resident,
 }
 
