@@ -93,6 +93,6 @@ pub const ROWS: [Row; 32] = [
     row("memory-1", "kernel memory, one file policy (KiB)", Set::File(1), Figure::PolicyMemory, Some(64), Some(580)),
     row("memory-50", "kernel memory, 50 file policies, each (KiB)", Set::File(50), Figure::PolicyMemory, Some(64), Some(580)),
     row("rss", "resident memory, no policy (KiB)", Set::Base, Figure::Resident, Some(20_480), Some(97_000)),
-    row("rss-10", "resident memory, 10 file policies (KiB)", Set::File(10), Figure::Resident, Some(30_720), None),
+    row("rss-10", "resident memory, 10 file policies (KiB)", Set::File(10), Figure::Resident, Some(30_000), None),
     row("rss-50", "resident memory, 50 file policies (KiB)", Set::File(50), Figure::Resident, None, None),
 ];
