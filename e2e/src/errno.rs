@@ -6,11 +6,12 @@ use std::io;
 use rustix::io::Errno;
 
 /// The errors that tests provoke.
-const NAMES: [(Errno, &str); 15] = [
+const NAMES: [(Errno, &str); 16] = [
     (Errno::PERM, "EPERM"),
     (Errno::NOENT, "ENOENT"),
     (Errno::IO, "EIO"),
     (Errno::TOOBIG, "E2BIG"),
+    (Errno::NOEXEC, "ENOEXEC"),
     (Errno::BADF, "EBADF"),
     (Errno::AGAIN, "EAGAIN"),
     (Errno::NOMEM, "ENOMEM"),

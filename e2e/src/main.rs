@@ -20,6 +20,7 @@ probe count EVENTS-FILE CONDITION…       prints how many JSON lines meet all c
 probe lines EVENTS-FILE CONDITION…       prints those lines
 
 OPERATION: read FILE | write FILE TEXT | write-fd FD TEXT | truncate FILE | connect ADDRESS:PORT | setuid UID | getpid
+           load-module   (an empty one, which fails with ENOEXEC)
            exec PROGRAM ARGUMENT… | long-exec BYTES   (exec replaces the probe: it prints only a failure)
 CONDITION: PATH | PATH=TEXT | PATH!=TEXT | PATH^=START | PATH$=END | PATH*=PART
            PATH: keys separated by dots, elements as [0], or [*] for any of them, such as process_kprobe.args[0].int_arg";

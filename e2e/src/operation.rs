@@ -23,6 +23,8 @@ pub enum Operation {
     /// The raw system call, for this thread only.
     Setuid(u32),
     Getpid,
+    /// init_module with nothing in it: fails with ENOEXEC.
+    LoadModule,
     Exec(Vec<String>),
     /// exec of /usr/bin/true with one argument of that many bytes.
     LongExec(usize),
@@ -40,6 +42,7 @@ impl Operation {
             ["connect", address] => Operation::Connect(number(address)?),
             ["setuid", uid] => Operation::Setuid(number(uid)?),
             ["getpid"] => Operation::Getpid,
+            ["load-module"] => Operation::LoadModule,
             ["exec", program @ ..] if !program.is_empty() => {
                 Operation::Exec(program.iter().map(|word| text(word)).collect())
             }
@@ -63,6 +66,7 @@ impl Operation {
                 let _pid = rustix::process::getpid();
                 Ok(())
             }
+            Operation::LoadModule => Ok(rustix::system::init_module(&[], c"")?),
             Operation::Exec(words) => match words.as_slice() {
                 [program, arguments @ ..] => Err(Command::new(program).args(arguments).exec()),
                 [] => Err(io::ErrorKind::InvalidInput.into()),
