@@ -48,7 +48,7 @@ pub fn load() -> Result<Vec<Case>> {
 }
 
 /// Reads the comment lines at the top of a case.
-fn parse(name: &str, text: &str) -> Result<Case> {
+pub(super) fn parse(name: &str, text: &str) -> Result<Case> {
     if !name.chars().all(|character| character.is_ascii_alphanumeric() || "-_".contains(character)) {
         bail!("a case's name has only letters, digits, - and _");
     }

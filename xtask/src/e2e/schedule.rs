@@ -16,6 +16,8 @@ use crate::workspace;
 /// For booting, beside the cases' own limits.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 const MEMORY_MIB: u32 = 768;
+/// At most: a boot takes as long as one case, and VMs that run side by side should end at about the same time.
+const CASES_PER_VM: usize = 16;
 
 /// How often a VM is booted that ends before its runner has started. A busy host makes an emulated machine late, and
 /// kernels give up on hardware that is late; no case has run then, so nothing is tried twice that could have failed.
@@ -36,8 +38,13 @@ pub fn batches(cases: &[Case], kernels: &[Kernel]) -> Vec<Batch> {
             groups.entry((*kernel, case.boot.clone())).or_default().push(case.clone());
         }
     }
-    let mut batches: Vec<Batch> =
-        groups.into_iter().map(|((kernel, boot), cases)| Batch { kernel, boot, cases }).collect();
+    let mut batches = Vec::new();
+    for ((kernel, boot), cases) in groups {
+        // Parts of even length.
+        let length = cases.len().div_ceil(cases.len().div_ceil(CASES_PER_VM));
+        let parts = cases.chunks(length);
+        batches.extend(parts.map(|cases| Batch { kernel, boot: boot.clone(), cases: cases.to_vec() }));
+    }
     batches.sort_by_key(|batch| std::cmp::Reverse(batch.cases.len()));
     batches
 }
@@ -112,5 +119,33 @@ impl Batch {
             Ending::TimedOut { started: false } | Ending::Died { started: false, .. }
         );
         Ok((started, (!trouble.is_empty()).then_some(trouble)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CASES_PER_VM, Kernel, batches};
+    use crate::e2e::case::parse;
+
+    #[test]
+    fn every_case_runs_once_on_each_of_its_kernels() {
+        let mut cases: Vec<_> =
+            (0..CASES_PER_VM + 1).map(|number| parse(&format!("c{number}"), "").unwrap()).collect();
+        cases.push(parse("old", "# kernels: 5.10\n").unwrap());
+        cases.push(parse("other", "# kernels: 5.10\n# boot: lsm=yama\n").unwrap());
+        let batches = batches(&cases, &[Kernel::V5_10, Kernel::V7]);
+        let mut lengths: Vec<_> = batches.iter().map(|batch| (batch.kernel, batch.cases.len())).collect();
+        lengths.sort();
+        assert_eq!(
+            lengths,
+            [(Kernel::V5_10, 1), (Kernel::V5_10, 9), (Kernel::V5_10, 9), (Kernel::V7, 8), (Kernel::V7, 9)]
+        );
+        let mut names: Vec<_> = batches
+            .iter()
+            .flat_map(|batch| batch.cases.iter().map(|case| (batch.kernel, &case.name)))
+            .collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 2 * (CASES_PER_VM + 1) + 2);
     }
 }
