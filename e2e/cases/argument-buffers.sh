@@ -1,4 +1,3 @@
-# limit: 90
 # What a process writes and reads: at entry by the length it passes, at return by how much there was.
 policy buffers <<'YAML'
 apiVersion: cilium.io/v1alpha1

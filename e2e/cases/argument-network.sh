@@ -1,4 +1,3 @@
-# limit: 90
 # Addresses and ports, as the kernel passes them: what connect is called with, sockets, packets.
 policy network <<'YAML'
 apiVersion: cilium.io/v1alpha1

@@ -1,4 +1,3 @@
-# limit: 90
 # Credentials, capabilities and sets of them.
 policy privileges <<'YAML'
 apiVersion: cilium.io/v1alpha1

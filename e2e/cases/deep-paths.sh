@@ -1,4 +1,3 @@
-# limit: 60
 # A path of many components is whole; one of more than can be followed is reported with a flag, never as another path.
 policy deep <<'YAML'
 apiVersion: cilium.io/v1alpha1

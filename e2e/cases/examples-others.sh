@@ -1,4 +1,3 @@
-# limit: 60
 # The other examples: setuid, raw system calls, an LSM hook (fmod_ret where BPF is no active LSM), writes to a descriptor.
 echo secret >/etc/shadow; chmod 600 /etc/shadow
 cp /root/examples/policies/{setuid,raw-syscalls,lsm-file-open,write-fd}.yaml "$POLICIES"

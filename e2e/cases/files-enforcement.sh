@@ -1,4 +1,3 @@
-# limit: 90
 # Override refuses a write with EPERM, Sigkill kills the writer; in monitor mode neither happens, but both are counted.
 mkdir -p /etc/protected /etc/killing /etc/refusing
 for dir in protected killing refusing; do echo old >/etc/$dir/file; done

@@ -1,4 +1,3 @@
-# limit: 90
 # Reads, writes, mappings and truncations below /etc are reported, by whatever path they are reached, and nothing else.
 mkdir -p /etc/d /etcetera /mnt /tmp/bound /tmp/root/etc /etc/from-tmp /tmp/elsewhere
 cp /usr/bin/true /etc/d/true

@@ -1,4 +1,3 @@
-# limit: 90
 # Programs, their descendants and their parents, also of processes that ran before.
 
 # files NAME FILTER CONDITION: reports reads of /tmp/watched that pass the filter.

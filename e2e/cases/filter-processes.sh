@@ -1,4 +1,3 @@
-# limit: 90
 # Process ids, namespaces and capabilities of the process that does it.
 
 # reads NAME FILTER CONDITION: reports reads of /tmp/watched that pass the filter.

@@ -1,4 +1,3 @@
-# limit: 60
 # Where trampolines are switched off, the same policies run on kprobes, with the same events.
 policy files <<'YAML'
 apiVersion: cilium.io/v1alpha1

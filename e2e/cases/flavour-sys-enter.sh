@@ -1,4 +1,3 @@
-# limit: 60
 # Without trampolines and kprobes, system call policies run on the tracepoint sys_enter, and say so.
 for call in setuid setgid; do
 	policy "$call" <<YAML

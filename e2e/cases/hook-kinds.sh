@@ -1,4 +1,3 @@
-# limit: 90
 # What is not a kprobe: fentries, tracepoints raw and formatted, LSM hooks.
 policy fentries <<'YAML'
 apiVersion: cilium.io/v1alpha1

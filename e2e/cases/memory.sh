@@ -1,4 +1,3 @@
-# limit: 90
 # Ten policies: ferra takes at most 30 MB, and each policy at most 64 KiB of kernel memory.
 
 # kprobe NAME CALL SYSCALL TYPE OPERATOR VALUE

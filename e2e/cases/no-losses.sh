@@ -1,4 +1,3 @@
-# limit: 90
 # 4,000 reads in a tight loop are all reported. With a small buffer that nobody empties, events are lost and counted,
 # and what is forbidden stays forbidden.
 policy reads <<'YAML'

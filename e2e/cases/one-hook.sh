@@ -1,4 +1,3 @@
-# limit: 90
 # Policies of one hook do not depend on each other: each sees, counts and does what it would alone.
 
 # rule NAME FILE MODE ACTION…

@@ -1,4 +1,3 @@
-# limit: 90
 # At most one event in a while, for each thread, for each process, for all; what is held back is counted.
 
 # limited NAME LIMIT FILE: reports reads of the file, so often.

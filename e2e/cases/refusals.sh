@@ -1,4 +1,3 @@
-# limit: 90
 # What cannot run is refused with words that help, and does not keep other policies from running.
 hook() {
 	policy "$1" <<YAML

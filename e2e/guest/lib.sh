@@ -34,7 +34,7 @@ ferra_start() {
 	: >"$SAID"
 	ferra run -o json "$@" >"$EVENTS" 2>"$SAID" &
 	FERRA=$!
-	eventually 25 ferra_ready_or_gone || fail "ferra was not ready within 25 s"
+	eventually 60 ferra_ready_or_gone || fail "ferra was not ready within 60 s"
 	kill -0 "$FERRA" 2>/dev/null || fail "ferra ended before it was ready"
 }
 
@@ -58,7 +58,7 @@ ferra_stop() {
 settle() {
 	local mark=settle-$RANDOM-$RANDOM
 	/usr/bin/true "$mark"
-	eventually 10 seen 1 "process_exec.process.arguments=$mark" || fail "no process_exec event of /usr/bin/true within 10 s"
+	eventually 20 seen 1 "process_exec.process.arguments=$mark" || fail "no process_exec event of /usr/bin/true within 20 s"
 }
 
 # seen N CONDITION…: at least N events meet all conditions (see `probe`).
@@ -68,9 +68,9 @@ seen() {
 	(($(probe count "$EVENTS" "$@") >= wanted))
 }
 
-# expect_event CONDITION…: one or more such events, now or within 5 s.
+# expect_event CONDITION…: one or more such events, now or within 15 s.
 expect_event() {
-	eventually 5 seen 1 "$@" || fail "no event with: $*"
+	eventually 15 seen 1 "$@" || fail "no event with: $*"
 }
 
 # expect_events N CONDITION…: exactly N such events so far.
@@ -103,9 +103,9 @@ expect_outcome() {
 	[[ $outcome == "$wanted" ]] || fail "${outcome:-no outcome} instead of $wanted of: probe $*"
 }
 
-# expect_text FILE REGEX: a line of the file matches, now or within 5 s.
+# expect_text FILE REGEX: a line of the file matches, now or within 15 s.
 expect_text() {
-	eventually 5 grep -Eq -- "$2" "$1" || fail "$1 has no line that matches: $2"
+	eventually 15 grep -Eq -- "$2" "$1" || fail "$1 has no line that matches: $2"
 }
 
 # kernel_at_least 6.1: whether this kernel is of that version or newer.

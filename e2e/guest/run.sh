@@ -11,9 +11,9 @@ for file; do
 	dir=/tmp/$name
 	mkdir -p "$dir"
 	printf '@case start %s\n' "$name"
-	( cd "$dir" && CASE=$dir timeout -k 5 "${limit:-30}" bash "$E2E/guest/case.sh" "$file" ) 2>&1
+	( cd "$dir" && CASE=$dir timeout -k 5 "${limit:-90}" bash "$E2E/guest/case.sh" "$file" ) 2>&1
 	status=$?
-	[ $status != 143 ] && [ $status != 137 ] || echo "the case did not end within ${limit:-30} s (# limit: SECONDS changes that)"
+	[ $status != 143 ] && [ $status != 137 ] || echo "the case did not end within ${limit:-90} s (# limit: SECONDS changes that)"
 	killall -q -KILL ferra probe
 	printf '\n@case end %s %s\n' "$name" $status
 done

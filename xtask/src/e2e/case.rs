@@ -53,7 +53,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Case> {
         bail!("a case's name has only letters, digits, - and _");
     }
     let boot = Boot { append: String::new(), cpus: 1 };
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(90);
     let (kernels, tests) = (Kernel::ALL.to_vec(), Vec::new());
     let mut case = Case { name: name.to_owned(), boot, kernels, tests, limit };
     for line in text.lines().map_while(|line| line.strip_prefix('#')) {
