@@ -33,6 +33,7 @@ reads pid matchPIDs "operator: In, values: [$waiting]"
 reads family matchPIDs "operator: In, values: [$waiting], followForks: true"
 reads strangers matchPIDs "operator: NotIn, values: [$waiting], followForks: true"
 reads inner-pid matchPIDs 'operator: In, values: [1], isNamespacePID: true'
+reads inner-family matchPIDs 'operator: In, values: [2], isNamespacePID: true, followForks: true'
 reads host-mounts matchNamespaces 'namespace: Mnt, operator: In, values: [host_ns]'
 reads other-mounts matchNamespaces 'namespace: Mnt, operator: NotIn, values: [host_ns]'
 reads this-uts matchNamespaces "namespace: Uts, operator: In, values: [\"$inode\"]"
@@ -65,4 +66,7 @@ by inherits 1; by may-nothing 0
 start-stop-daemon -S -c 1000:1000 -x /usr/bin/probe -- read /tmp/watched
 expect_events 1 process_kprobe.policy_name=may-nothing process_kprobe.process.binary=/usr/bin/probe
 expect_events 6 process_kprobe.policy_name=may-kill process_kprobe.process.binary=/usr/bin/probe
+by inner-family 0
+unshare -p -f bash -c '/usr/bin/bash -c "/usr/bin/probe read /tmp/watched; true"; true'
+expect_events 1 process_kprobe.policy_name=inner-family process_kprobe.process.binary=/usr/bin/probe
 ferra_stop

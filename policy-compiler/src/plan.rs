@@ -101,7 +101,12 @@ pub enum Test {
     /// Thread group id in the initial pid namespace is one of these.
     HostPid(Vec<u32>),
     /// Thread group id in the innermost pid namespace is one of these.
-    NamespacePid(Vec<u32>),
+    NamespacePid {
+        /// Process ids.
+        values: Vec<u32>,
+        /// Or that of one of its ancestors, in theirs.
+        ancestors: bool,
+    },
     /// Process bit.
     ProcessSet {
         /// Index into [`Program::sets`].

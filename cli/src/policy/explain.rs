@@ -224,7 +224,7 @@ fn cost(test: &Test) -> &'static str {
         Test::CapabilitiesGained { .. } => "compares two capability sets",
         Test::ProcessSet { .. } => "looks up one bit that was decided when the process started",
         Test::Capabilities { .. } => "reads the credentials of the process",
-        Test::NamespacePid(_) | Test::Namespace { .. } => "reads the namespaces of the process",
+        Test::NamespacePid { .. } | Test::Namespace { .. } => "reads the namespaces of the process",
         Test::FileType { .. } => "reads the file's inode",
         Test::SockField { .. } | Test::Port { .. } | Test::Addr { .. } => "reads the socket or packet",
         Test::Text { .. } => "reads and compares text, the dearest test",

@@ -7,6 +7,9 @@ use crate::plan::Test;
 use crate::typed::{CapabilitySet, NamespaceKind};
 use api::artefact::{RelocKind, SharedMap};
 
+/// Ancestors that are looked at for process ids in namespaces, as in the reference.
+const ANCESTORS: u32 = 9;
+
 /// Offsets in `struct process`, `bpf-programs/c/records.h`.
 pub(super) mod process_field {
     pub const START: i16 = 0;
@@ -33,10 +36,7 @@ impl Lower<'_> {
                 self.asm.load(Size::W, R1, FP, slot::PID_TGID + 4);
                 self.any_of(values, hit);
             }
-            Test::NamespacePid(values) => {
-                self.namespace_pid()?;
-                self.any_of(values, hit);
-            }
+            Test::NamespacePid { values, ancestors } => self.namespace_pids(values, *ancestors, hit)?,
             Test::ProcessSet { set, parent, inherited } => self.process_set(*set, *parent, *inherited, hit),
             Test::Namespace { kind, inodes } => {
                 self.namespace(*kind, unread)?;
@@ -81,9 +81,27 @@ impl Lower<'_> {
         self.asm.bind(unknown);
     }
 
-    /// r1 = the thread group's id in its innermost pid namespace.
-    fn namespace_pid(&mut self) -> Lowered<()> {
+    /// The ids of the current process, and of its ancestors if asked, each in its own innermost pid namespace.
+    fn namespace_pids(&mut self, values: &[u32], ancestors: bool, hit: Label) -> Lowered<()> {
+        let miss = self.asm.label();
         self.current_task(R8);
+        self.asm.store(Size::D, FP, slot::OBJECT, R8);
+        for generation in 0..=if ancestors { ANCESTORS } else { 0 } {
+            if generation > 0 {
+                self.asm.load(Size::D, R8, FP, slot::OBJECT);
+                self.chase(R8, &[("task_struct", "real_parent")], false)?;
+                self.asm.store(Size::D, FP, slot::OBJECT, R8);
+                self.asm.jump_if(Cond::Eq, R8, 0, miss);
+            }
+            self.namespace_pid()?;
+            self.any_of(values, hit);
+        }
+        self.asm.bind(miss);
+        Ok(())
+    }
+
+    /// r1 = the id of the task in r8, of its thread group, in its innermost pid namespace.
+    fn namespace_pid(&mut self) -> Lowered<()> {
         self.chase(R8, &[("task_struct", "group_leader"), ("task_struct", "thread_pid")], false)?;
         let level = self.offset("pid", "level")?;
         let numbers = self.offset("pid", "numbers")?;

@@ -26,7 +26,7 @@ pub(super) fn order(test: &Test) -> (u8, usize) {
         Test::CapabilitiesGained { new, .. } => (2, *new),
         Test::ProcessSet { .. } => (3, 0),
         Test::Capabilities { .. } => (4, 0),
-        Test::NamespacePid(_) => (5, 0),
+        Test::NamespacePid { .. } => (5, 0),
         Test::Namespace { .. } => (6, 0),
         Test::FileType { arg, .. } => (7, *arg),
         Test::SockField { arg, .. } => (8, *arg),
@@ -66,10 +66,7 @@ impl Collector<'_> {
                 };
                 (Test::CapabilitiesGained { old, new }, false)
             }
-            FilterTest::Pids(pids) => match self.pids(pids, &filter.path) {
-                Some(test) => (test, pids.not),
-                None => return,
-            },
+            FilterTest::Pids(pids) => (self.pids(pids), pids.not),
             FilterTest::Binary(binary) => (self.binary(binary, false), binary.not),
             FilterTest::ParentBinary(binary) => (self.binary(binary, true), binary.not),
             FilterTest::Namespace(namespace) => match self.namespace(namespace, &filter.path) {
@@ -117,19 +114,13 @@ impl Collector<'_> {
         Test::ProcessSet { set, parent, inherited: test.follow_children }
     }
 
-    fn pids(&mut self, test: &PidTest, path: &str) -> Option<Test> {
+    fn pids(&mut self, test: &PidTest) -> Test {
         match (test.namespace_pid, test.follow_forks) {
-            (false, false) => Some(Test::HostPid(test.values.clone())),
-            (true, false) => Some(Test::NamespacePid(test.values.clone())),
+            (false, false) => Test::HostPid(test.values.clone()),
+            (true, ancestors) => Test::NamespacePid { values: test.values.clone(), ancestors },
             (false, true) => {
                 let set = ProcessSet { op: SetOp::Pid as i32, paths: Vec::new(), pids: test.values.clone() };
-                Some(Test::ProcessSet { set: self.set(set), parent: false, inherited: true })
-            }
-            (true, true) => {
-                let message = "`isNamespacePID` together with `followForks` is not implemented";
-                let problem = Diagnostic::error(Code::Unsupported, path, message);
-                self.problems.push(problem.with_help("use host process ids, or drop `followForks`"));
-                None
+                Test::ProcessSet { set: self.set(set), parent: false, inherited: true }
             }
         }
     }
