@@ -1,3 +1,4 @@
+# limit: 150
 # Stopped or killed, ferra leaves nothing in the kernel: no program, trampoline, pin or probe, and no policy acts.
 guard() {
 	policy guard <<YAML
