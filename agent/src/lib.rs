@@ -1,4 +1,7 @@
-//! agent
+//! In: artefacts from the compiler, records from the kernel. Out: programs in the kernel, and events.
+//!
+//! The privileged part: it loads, attaches, switches, reads and enriches, and knows nothing of policies beyond their
+//! artefacts.
 
 pub mod base;
 pub mod decode;

@@ -1,6 +1,7 @@
 //! In: what is left in the candidate mask. Out: per hook entry, the actions of its lowest candidate, and its event.
 //!
-//! Actions and counters never depend on room in the ring buffer or in scratch memory.
+//! Actions and counters of a selector that matched never depend on room in the ring buffer or in scratch memory. (A
+//! text test that finds no scratch slot free does not match, and is counted as lost.)
 
 use super::frame::{Helper, slot};
 use super::{Lower, Lowered};

@@ -225,11 +225,14 @@ impl<'a> Resolver<'a, '_> {
             "kernel {} has no mechanism to override {what}: fmod_ret does not accept it and bpf_override_return is not built in",
             self.kernel.release()
         );
-        let problem = self.error(Code::Unenforceable, &at.unwrap_or_default(), message);
-        problem.help = Some(match security_hook_for(&hook.point) {
+        let help = match security_hook_for(&hook.point) {
             Some(better) => format!("override `{better}` instead (`call: {better}`, `syscall: false`)"),
-            None => "Override works on `security_*` functions and LSM hooks".to_owned(),
-        });
+            None if self.kernel.has(Flavour::FmodRet) => {
+                "Override works on `security_*` functions and LSM hooks".to_owned()
+            }
+            None => "Override needs fmod_ret programs or BPF LSM; neither works on this kernel".to_owned(),
+        };
+        self.error(Code::Unenforceable, &at.unwrap_or_default(), message).help = Some(help);
     }
 
     /// fmod_ret and LSM programs let the call run by returning 0.
