@@ -90,7 +90,7 @@ spec:
         operator: Postfix
         values: [/made-here]
 YAML
-ferra_start --policy "$POLICIES" --without fentry,fexit,fmod-ret
+ferra_start --policy "$POLICIES" --without fentry,fexit,fmod-ret,lsm
 mkdir -p /etc/deep/er /mnt; mount -t tmpfs none /mnt
 expect_outcome ok write /etc/deep/er/x text
 expect_outcome ok write /mnt/x text

@@ -1,7 +1,4 @@
 # limit: 300
-# kernels: 5.10 6.1 6.12
-# On preemptible kernels (6.18 and 7 of Debian) the kernel itself skips a fmod_ret program on a CPU on which another task
-# was preempted inside of it (kernel/bpf/trampoline.c, __bpf_prog_enter_recur): writes get through, with or without edits.
 # Policies on one hook are added, edited and removed while the hook is hammered. The guard never lets a write through,
 # and the watch reports each of its writes once.
 mkdir -p /etc/break-guarded /etc/break-watched

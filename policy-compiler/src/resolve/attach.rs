@@ -61,6 +61,21 @@ impl<'a> Resolver<'a, '_> {
         let trampoline = func.filter(|func| self.fits_trampoline(*func) && !self.reads_unknown(*func));
         let modifiable =
             name.starts_with("security_") && trampoline.is_some_and(|func| self.returns_int(func));
+        let exit = self.choose_exit(trampoline, name);
+        if let Some(lsm) = trampoline.and_then(|func| self.lsm_hook_of(name, func)) {
+            let entry = self.choose_entry(
+                &[Flavour::Lsm],
+                &format!("bpf_lsm_{}", name.trim_start_matches("security_")),
+                Some(lsm),
+            );
+            return self.points(
+                entry,
+                exit,
+                Abi::Function { func: Some(lsm) },
+                EventKind::Kprobe,
+                name.to_owned(),
+            );
+        }
         let mut flavours = Vec::new();
         if trampoline.is_some() {
             flavours.extend(modifiable.then_some(Flavour::FmodRet));
@@ -72,8 +87,16 @@ impl<'a> Resolver<'a, '_> {
         }
         let abi = Abi::Function { func };
         let entry = self.choose_entry(&flavours, name, func);
-        let exit = self.choose_exit(trampoline, name);
         self.points(entry, exit, abi, EventKind::Kprobe, name.to_owned())
+    }
+
+    /// The LSM hook that a `security_*` function calls, with the same arguments, if BPF LSM programs are called. The
+    /// kernel skips other trampoline programs on a CPU on which a task was preempted inside of them
+    /// (kernel/bpf/trampoline.c, `__bpf_prog_enter_recur`); on preemptible kernels that lets calls through.
+    fn lsm_hook_of(&self, name: &str, func: TypeId) -> Option<TypeId> {
+        let hook = name.strip_prefix("security_").filter(|_| self.kernel.lsm_called())?;
+        let lsm = self.kernel.function(&format!("bpf_lsm_{hook}"))?;
+        (self.same_params(func, lsm) && self.returns_int(func) && self.returns_int(lsm)).then_some(lsm)
     }
 
     fn fentry(&mut self, name: &str, syscall: bool) -> Option<ResolvedHook<'a>> {

@@ -93,7 +93,10 @@ impl Scenario {
         let args = registers.to_vec();
         match &self.point {
             HookPoint::Kprobe { function } | HookPoint::Fentry { function, syscall: false } => {
-                (target == function).then_some(CallShape::Function { args, ret: self.ret })
+                // A security function calls the LSM hook of its name.
+                let hook = function.strip_prefix("security_").map(|hook| format!("bpf_lsm_{hook}"));
+                (target == function || hook.is_some_and(|hook| hook == target))
+                    .then_some(CallShape::Function { args, ret: self.ret })
             }
             HookPoint::Lsm { hook } => {
                 let known = target == hook || target == format!("bpf_lsm_{hook}");
