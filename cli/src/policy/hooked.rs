@@ -40,6 +40,9 @@ pub fn why(hook: &TypedHook, attach: &Attach, kernel: &Kernel) -> String {
         Flavour::FmodRet => {
             "the cheapest way in, and policies that override the function can share the program"
         }
+        Flavour::Lsm if !matches!(hook.point, HookPoint::Lsm { .. }) => {
+            "this function calls that LSM hook, where a program can refuse and is never skipped by the kernel"
+        }
         Flavour::Lsm => "this kernel calls BPF programs at its LSM hooks",
         Flavour::Fentry => "the cheapest way into a function: a direct call with typed arguments",
         Flavour::Fexit => "the policy asks for the return value, and here arguments are still known",

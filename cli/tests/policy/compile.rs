@@ -31,7 +31,7 @@ fn every_program_has_its_file_listing_and_place_in_the_index() {
         assert!(listing.contains("exit") && listing.contains(": spec."), "{listing}");
         expected.extend([file.to_owned(), text.to_owned()]);
     }
-    assert!(expected.contains("fmod_ret-security_file_permission.artefact"), "{expected:?}");
+    assert!(expected.contains("lsm-bpf_lsm_file_permission.artefact"), "{expected:?}");
     assert!(expected.contains("lsm-bpf_lsm_file_open.artefact"), "{expected:?}");
     assert_eq!(names(&out), expected);
 }

@@ -21,7 +21,7 @@ fn says_what_is_hooked_how_and_why() {
     let text = flat(&run.out);
     for part in [
         "Policy file-monitoring-enforce (enforce mode)",
-        "fmod_ret on security_file_permission, because: Override replaces the return value",
+        "BPF LSM on bpf_lsm_file_permission, because: this function calls that LSM hook",
         "argument 0 (file) begins with /etc/protected/ and argument 1 \"mask\" (int) has any of the bits 0x2",
         "return -1 (EPERM) to its caller and kill the process (SIGKILL) and post an event",
         "security_path_truncate skipped this kernel does not have it",
