@@ -130,7 +130,7 @@ impl Lower<'_> {
         let Some(arg) = self.program.args.get(arg).copied() else { return Ok(()) };
         self.dentry_and_mount(arg, unread)?;
         self.asm.load(Size::D, R8, crate::emit::FP, super::frame::slot::OBJECT);
-        self.mode_of_dentry(arg.typed && arg.ty != ArgType::Fd, unread)?;
+        self.mode_of_dentry(unread)?;
         self.asm.alu(Alu::And, R1, 0xf000);
         for mode in modes {
             self.asm.jump_if(Cond::Eq, R1, i32::from(*mode & 0xf000), hit);

@@ -243,11 +243,10 @@ impl Lower<'_> {
     fn remember_mode(&mut self, text: usize) -> Lowered<()> {
         let arg = self.texts.get(text).and_then(|arg| self.program.args.get(*arg)).copied();
         let Some(arg) = arg.filter(|arg| arg.ty.is_path()) else { return Ok(()) };
-        let typed = arg.typed && arg.ty != ArgType::Fd;
         let [none, end] = std::array::from_fn(|_| self.asm.label());
         self.dentry_and_mount(arg, none)?;
         self.asm.load(Size::D, R8, FP, slot::OBJECT);
-        self.mode_of_dentry(typed, none)?;
+        self.mode_of_dentry(none)?;
         self.asm.store(Size::H, FP, slot::text(text) + 2, R1);
         self.asm.jump(end);
         self.asm.bind(none);

@@ -80,10 +80,11 @@ impl Lower<'_> {
         self.fetch(R8, arg.fetch);
         self.asm.jump_if(Cond::Eq, R8, 0, unread);
         if arg.ty == ArgType::Socket {
-            self.chase(R8, &[("socket", "sk")], arg.typed)?;
+            // By a probe read: the verifier takes `sk` for never NULL, as `d_inode` (see `mode_of_dentry`).
+            self.chase(R8, &[("socket", "sk")], false)?;
             self.asm.jump_if(Cond::Eq, R8, 0, unread);
         }
-        let typed = arg.typed;
+        let typed = arg.typed && arg.ty == ArgType::Sock;
         let put = |lower: &mut Self, member: &str, size: Size, wide: Size, at: i16| -> Lowered<()> {
             let off = lower.offset("sock", member)?;
             lower.load(size, R1, R8, off, typed);
