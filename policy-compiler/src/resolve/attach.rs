@@ -27,7 +27,7 @@ pub(super) fn resolve_hook<'a>(
 ) -> Option<ResolvedHook<'a>> {
     let mut resolver = Resolver { policy, hook, kernel, problems };
     match &hook.point {
-        HookPoint::Kprobe { function } => resolver.function(function, "call", false),
+        HookPoint::Kprobe { function } => resolver.function(function),
         HookPoint::Syscall { name } => resolver.syscall(name),
         HookPoint::Fentry { function, syscall } => resolver.fentry(function, *syscall),
         HookPoint::Tracepoint { subsystem, event } => resolver.tracepoint(subsystem, event),
@@ -50,12 +50,12 @@ impl<'a> Resolver<'a, '_> {
     }
 
     /// A kernel function by its own name, as a kprobe.
-    fn function(&mut self, name: &str, field: &str, _: bool) -> Option<ResolvedHook<'a>> {
+    fn function(&mut self, name: &str) -> Option<ResolvedHook<'a>> {
         let func = self.kernel.function(name);
         if func.is_none() && !self.kernel.has_symbol(name) {
             let near = renamed(name).filter(|near| self.kernel.function(near).is_some());
             let near = near.or_else(|| did_you_mean(name, self.kernel.symbols())).map(str::to_owned);
-            self.unknown(&format!(".{field}"), "function", name, near);
+            self.unknown(".call", "function", name, near);
             return None;
         }
         let trampoline = func.filter(|func| self.fits_trampoline(*func) && !self.reads_unknown(*func));
