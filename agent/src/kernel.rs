@@ -61,6 +61,8 @@ pub trait Kernel {
 
     /// Attaches a program to the hook that it was loaded for.
     fn attach(&self, program: &Self::Program, point: &AttachPoint<'_>) -> Result<Self::Link, AttachError>;
-    /// Detaches, and tells whether that went well. In either case the link is gone.
+    /// Detaches, and tells whether that went well. In either case this process holds the link no longer. A child
+    /// between fork and exec still does, and with it the program runs on: until then, nothing that detaches may rely on
+    /// silence.
     fn detach(&self, link: Self::Link) -> Result<(), Errno>;
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent::kernel::insn::{
     INSN_SIZE, add_imm, atomic_add64, call, exit, insn, jeq_imm, load_map, load_map_value, mov, mov_imm,
@@ -11,6 +12,13 @@ use agent::kernel::{AttachPoint, AttachStep, Errno, Kernel, Linux, MapShape, Map
 use api::artefact::Flavour;
 
 type Insns = Vec<[u8; INSN_SIZE]>;
+
+/// A child that another test forks holds this process's links until it calls exec: who detaches or starts commands does
+/// it alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn linux() -> Linux {
     let linux = Linux::new().expect("reads the possible CPUs");
@@ -50,6 +58,7 @@ fn load(
 
 #[test]
 fn a_raw_tracepoint_runs_until_it_is_detached() {
+    let _alone = alone();
     let linux = linux();
     let map = counter(&linux);
     let program = load(&linux, Flavour::RawTp, 0, &counting(linux.map_number(&map))).unwrap();
@@ -157,6 +166,7 @@ impl Drop for TraceFs {
 
 #[test]
 fn a_tracepoint_runs_until_it_is_detached() {
+    let _alone = alone();
     let linux = linux();
     let _tracefs = TraceFs::mount();
     let map = counter(&linux);

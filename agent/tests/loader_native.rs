@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 
 use agent::base::{Base, BaseOptions};
 use agent::kernel::Linux;
@@ -21,6 +21,13 @@ use bpf_programs::layout::PROCESS_EXECVE;
 /// A system call that a test makes and counts.
 const CALLED: i32 = libc::SYS_getppid as i32;
 const GET_CURRENT_PID_TGID: i32 = 14;
+
+/// A child that another test forks holds this process's links until it calls exec: who detaches or starts commands does
+/// it alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn load() -> (Base, Loader) {
     let base = Base::load(&BaseOptions::default()).expect("these tests load BPF programs: run them as root");
@@ -82,6 +89,7 @@ fn thread_id() -> u32 {
 /// old or by the new program. (At most one per switch is counted by both, if it is between the two at that instant.)
 #[test]
 fn no_call_escapes_while_programs_are_replaced() {
+    let _alone = alone();
     const SWITCHES: u64 = 30;
     let (_base, mut loader) = load();
     let (stop, (say_id, id)) = (AtomicBool::new(false), mpsc::channel());
@@ -123,6 +131,7 @@ fn no_call_escapes_while_programs_are_replaced() {
 
 #[test]
 fn counting_stops_when_the_policy_is_removed() {
+    let _alone = alone();
     let (_base, mut loader) = load();
     let desired =
         [counting("sys_enter", "a", thread_id(), 0), counting("no_such_tracepoint", "b", thread_id(), 0)];
@@ -143,6 +152,7 @@ fn counting_stops_when_the_policy_is_removed() {
 
 #[test]
 fn a_program_that_the_verifier_refuses_leaves_the_last_good_one_in_force() {
+    let _alone = alone();
     let (_base, mut loader) = load();
     loader.apply(&[counting("sys_enter", "p", thread_id(), 0)]);
     let mut bad = counting("sys_enter", "p", thread_id(), 1);
@@ -196,6 +206,7 @@ fn bits(base: &Base, child: &Waiting) -> [u64; 3] {
 
 #[test]
 fn a_process_is_in_its_sets_whether_it_ran_before_or_starts_later() {
+    let _alone = alone();
     let (base, mut loader) = load();
     let sleep = std::fs::canonicalize("/bin/sleep").unwrap();
     let this = std::env::current_exe().unwrap();
