@@ -56,6 +56,9 @@ pub trait Kernel {
     fn program_load(&self, spec: &ProgramSpec<'_>) -> Result<Self::Program, Rejection>;
     /// Kernel memory of a program.
     fn program_memory(&self, program: &Self::Program) -> Result<ProgramMemory, Errno>;
+    /// Calls that the kernel did not run the program for since it was loaded, because on that CPU another call was inside
+    /// of it (`recursion_misses` of `bpf_prog_info`; 0 before Linux 5.12, which does not count).
+    fn program_missed(&self, program: &Self::Program) -> Result<u64, Errno>;
     /// Runs a raw tracepoint program once with these arguments, on this CPU, and gives its return value.
     fn test_run(&self, program: &Self::Program, args: &[u64]) -> Result<u32, Errno>;
 

@@ -85,6 +85,8 @@ pub struct Loader<K: Kernel = Linux, P: RunningProcesses = ProcFs> {
     hooks: BTreeMap<HookKey, Attached<K>>,
     schemas: Schemas,
     last_program: u32,
+    /// By programs that are gone.
+    missed: BTreeMap<HookKey, u64>,
 }
 
 impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
@@ -97,7 +99,13 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             policies: Policies::new(),
             sets: ProcessSets::new(base.sets, running),
         };
-        Loader { shared, hooks: BTreeMap::new(), schemas: Schemas::default(), last_program: 0 }
+        Loader {
+            shared,
+            hooks: BTreeMap::new(),
+            schemas: Schemas::default(),
+            last_program: 0,
+            missed: BTreeMap::new(),
+        }
     }
 
     /// For the decoder: what the program ids in records mean.
@@ -174,6 +182,22 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             policies: distinct(running.held.policies.iter().cloned()),
         });
         hooks.collect()
+    }
+
+    /// Calls that the kernel ran no program for, by hook, where there were any: on that CPU another call was inside of the
+    /// program. See [`Kernel::program_missed`].
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn missed(&self) -> Result<BTreeMap<HookKey, u64>, Errno> {
+        let mut missed = self.missed.clone();
+        for (hook, running) in &self.hooks {
+            let now = self.shared.kernel.program_missed(&running.program)?;
+            if now > 0 {
+                *missed.entry(hook.clone()).or_default() += now;
+            }
+        }
+        Ok(missed)
     }
 
     /// What each policy has counted.

@@ -4,7 +4,7 @@
 
 mod overlap;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::decode::{DecodeErrors, DecodedHook, decode_hook};
 use crate::kernel::{Errno, Linux};
 use crate::loader::sets::ProcFs;
 use crate::loader::{
-    ApplyReport, BaseObjects, FromBaseError, Leftover, Loader, MemoryReport, PolicyCounts, Schemas,
+    ApplyReport, BaseObjects, FromBaseError, HookKey, Leftover, Loader, MemoryReport, PolicyCounts, Schemas,
 };
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 
@@ -144,6 +144,14 @@ impl Session {
     /// The counters cannot be read.
     pub fn policy_counts(&self) -> Result<Vec<PolicyCounts>, Errno> {
         self.loader.as_ref().map_or_else(|| Ok(Vec::new()), Loader::counters)
+    }
+
+    /// Calls that no program of their hook looked at. See [`Loader::missed`].
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn missed_calls(&self) -> Result<BTreeMap<HookKey, u64>, Errno> {
+        self.loader.as_ref().map_or_else(|| Ok(BTreeMap::new()), Loader::missed)
     }
 
     /// Kernel memory of the policies' programs.

@@ -58,6 +58,7 @@ struct State {
     attached: BTreeSet<i32>,
     failures: Vec<(Call, u32, Errno)>,
     unloadable: BTreeSet<Flavour>,
+    missed: BTreeMap<i32, u64>,
     unattachable: BTreeSet<Flavour>,
     rejected_insns: Vec<[u8; INSN_SIZE]>,
     lsm_is_never_called: bool,
@@ -122,6 +123,14 @@ impl FakeKernel {
     /// Makes every attachment of this flavour fail with ENOENT.
     pub fn refuse_to_attach(&self, flavour: Flavour) {
         self.state().unattachable.insert(flavour);
+    }
+
+    /// Adds calls that the kernel skipped to every program attached now.
+    pub fn skip_calls(&self, calls: u64) {
+        let mut state = self.state();
+        for program in state.attached.clone() {
+            *state.missed.entry(program).or_default() += calls;
+        }
     }
 
     /// Makes the verifier reject every program with this instruction.
@@ -324,6 +333,10 @@ impl Kernel for FakeKernel {
     fn program_memory(&self, program: &FakeObject) -> Result<ProgramMemory, Errno> {
         let length = self.insns(program.number).len() as u64;
         Ok(ProgramMemory { program: 4096, jited: length })
+    }
+
+    fn program_missed(&self, program: &FakeObject) -> Result<u64, Errno> {
+        Ok(self.state().missed.get(&program.number).copied().unwrap_or(0))
     }
 
     fn test_run(&self, program: &FakeObject, args: &[u64]) -> Result<u32, Errno> {

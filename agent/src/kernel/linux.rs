@@ -99,6 +99,13 @@ fn object_info(fd: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), Errno> {
     unsafe { attr.call(Command::ObjectInfo) }.map(|_| ())
 }
 
+/// One member of `struct bpf_prog_info`.
+fn program_info<const SIZE: usize>(program: &OwnedFd, at: usize) -> Result<[u8; SIZE], Errno> {
+    let mut info = vec![0; at + SIZE];
+    object_info(program.as_fd(), &mut info)?;
+    info.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(Errno::EINVAL)
+}
+
 /// BPF_LINK_CREATE on a perf event.
 pub fn link_create(program: BorrowedFd<'_>, event: i32, attach_type: u32) -> Result<OwnedFd, Errno> {
     let event = u32::try_from(event).map_err(|_| Errno::EINVAL)?;
@@ -223,12 +230,15 @@ impl Kernel for Linux {
     }
 
     fn program_memory(&self, program: &OwnedFd) -> Result<ProgramMemory, Errno> {
-        let mut info = [0; 24];
-        object_info(program.as_fd(), &mut info)?;
         // struct bpf_prog_info: type, id, tag[8], jited_prog_len, …
-        let jited = info.get(16..).and_then(|rest| rest.first_chunk::<4>());
-        let jited = jited.map_or(0, |bytes| u64::from(u32::from_ne_bytes(*bytes)));
+        let jited = program_info::<4>(program, 16)?;
+        let jited = u64::from(u32::from_ne_bytes(jited));
         Ok(ProgramMemory { program: fdinfo::memlock(program.as_fd())?, jited })
+    }
+
+    fn program_missed(&self, program: &OwnedFd) -> Result<u64, Errno> {
+        // …, run_time_ns, run_cnt, recursion_misses. A kernel that does not know the member leaves it zero.
+        program_info::<8>(program, 208).map(u64::from_ne_bytes)
     }
 
     fn test_run(&self, program: &OwnedFd, args: &[u64]) -> Result<u32, Errno> {

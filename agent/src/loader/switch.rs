@@ -131,6 +131,10 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         if let Err(errno) = self.shared.kernel.detach(link) {
             report.leftovers.push(Leftover::Detach { hook: hook.clone(), errno });
         }
+        // After it was detached: nothing is added any more. What is not known cannot be added.
+        if let Some(missed) = self.shared.kernel.program_missed(&program).ok().filter(|missed| *missed > 0) {
+            *self.missed.entry(hook.clone()).or_default() += missed;
+        }
         drop((program, maps));
         self.shared.give_back(held, with_slot);
     }

@@ -454,3 +454,21 @@ fn process_sets_that_do_not_fit_harm_only_their_own_program() {
     assert_eq!(kernel.entries("prefix").len(), 1);
     assert_eq!(kernel.attached().len(), 1);
 }
+
+#[test]
+fn skipped_calls_are_counted_by_hook_over_all_its_programs() {
+    let kernel = FakeKernel::new();
+    let mut loader = loader(&kernel);
+    let other = artefact(Flavour::Fexit, "g", &["q"], 1);
+    loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 1)]);
+    assert!(loader.missed().unwrap().is_empty());
+    kernel.skip_calls(3);
+    loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 2), other.clone()]);
+    kernel.skip_calls(4);
+    let missed = |loader: &TestLoader| -> Vec<(String, u64)> {
+        loader.missed().unwrap().iter().map(|(hook, calls)| (hook.to_string(), *calls)).collect()
+    };
+    assert_eq!(missed(&loader), [("fentry:f".to_owned(), 7), ("fexit:g".to_owned(), 4)]);
+    loader.apply(&[other]);
+    assert_eq!(missed(&loader), [("fentry:f".to_owned(), 7), ("fexit:g".to_owned(), 4)]);
+}

@@ -14,7 +14,7 @@ pub fn counters(session: &Session) {
     }
 }
 
-/// One line per policy. Must be called while the policies' programs are loaded.
+/// One line per policy, and one per hook at which the kernel skipped calls. Must be called while the policies' programs are loaded.
 pub fn policies(session: &Session) {
     let counts = match session.policy_counts() {
         Ok(counts) => counts,
@@ -33,5 +33,11 @@ pub fn policies(session: &Session) {
             of(PolicyCounter::RateLimited),
             of(PolicyCounter::LostRing) + of(PolicyCounter::LostScratch),
         );
+    }
+    match session.missed_calls() {
+        Ok(missed) => missed.iter().for_each(|(hook, calls)| {
+            eprintln!("ferra: hook {hook}: {calls} calls not looked at (the kernel was inside of the program on that CPU)");
+        }),
+        Err(errno) => eprintln!("ferra: skipped calls cannot be read: {errno}"),
     }
 }

@@ -14,6 +14,8 @@ use api::profile::{TracepointField, TracepointFormat};
 pub(super) enum Abi<'a> {
     /// A kernel function; its prototype where BTF has it.
     Function { func: Option<TypeId> },
+    /// A `security_*` function that is seen at the LSM hook it calls, which has its parameters at these positions.
+    Security { func: TypeId, order: &'static [u8; 6] },
     /// A system call by name without prefix.
     Syscall { name: &'a str },
     /// `raw_syscalls/sys_enter` or `sys_exit`, indices as in the tracefs format.
@@ -36,6 +38,17 @@ const FUNCTION_REGS: [&str; 6] = ["di", "si", "dx", "cx", "r8", "r9"];
 /// x86-64 system call argument registers.
 const SYSCALL_REGS: [&str; 6] = ["di", "si", "dx", "r10", "r8", "r9"];
 
+/// Arguments of LSM hooks that kernels pass as NULL: anonymous memory has no file (mm/util.c), a signal from a system call
+/// no other credentials (kernel/signal.c), a repaired connection no packet (net/ipv4/tcp.c); a module or firmware that
+/// is read from memory no file.
+const NULLABLE: [(&str, u32); 5] = [
+    ("bpf_lsm_mmap_file", 0),
+    ("bpf_lsm_task_kill", 3),
+    ("bpf_lsm_inet_conn_established", 1),
+    ("bpf_lsm_kernel_read_file", 0),
+    ("bpf_lsm_kernel_post_read_file", 0),
+];
+
 type Found = Result<ResolvedArg, Diagnostic>;
 
 impl ArgResolver<'_> {
@@ -48,6 +61,16 @@ impl ArgResolver<'_> {
             self.flavour(),
             Flavour::Fentry | Flavour::Fexit | Flavour::FmodRet | Flavour::Lsm | Flavour::TpBtf
         )
+    }
+
+    /// Whether the verifier may take the argument for never NULL although it can be: it trusts those of LSM hooks and of
+    /// tracepoints, drops tests for NULL and loads without fault handling (kernel/bpf/btf.c, `prog_args_trusted`).
+    fn may_be_null(&self, index: u32) -> bool {
+        match self.flavour() {
+            Flavour::TpBtf => true,
+            Flavour::Lsm => NULLABLE.contains(&(self.attach.target.as_str(), index)),
+            _ => false,
+        }
     }
 
     pub(super) fn all(&self, args: &[TypedArg], problems: &mut Vec<Diagnostic>) -> Option<Vec<ResolvedArg>> {
@@ -63,7 +86,9 @@ impl ArgResolver<'_> {
 
     pub(super) fn ret(&self, arg: &TypedArg, problems: &mut Vec<Diagnostic>) -> Option<ResolvedArg> {
         let params = match self.abi {
-            Abi::Function { func: Some(func) } => self.kernel.btf.params(*func).len(),
+            Abi::Function { func: Some(func) } | Abi::Security { func, .. } => {
+                self.kernel.btf.params(*func).len()
+            }
             _ => 1,
         };
         let fetch = match self.flavour() {
@@ -163,6 +188,9 @@ impl ArgResolver<'_> {
             }
             (Abi::Syscall { .. }, _) => Fetch::TypedRegs(reg(SYSCALL_REGS)?),
             (_, Flavour::Kprobe) => Fetch::CtxRegs(reg(FUNCTION_REGS)?),
+            (Abi::Security { order, .. }, Flavour::Lsm) => {
+                Fetch::Ctx(order.get(index as usize).copied().unwrap_or(0))
+            }
             _ => Fetch::Ctx(index as u8),
         })
     }
@@ -171,7 +199,7 @@ impl ArgResolver<'_> {
     fn params(&self, _: &TypedArg) -> Vec<TypeId> {
         let unknown = vec![crate::btf::VOID; 6];
         match self.abi {
-            Abi::Function { func: Some(func) } => self.kernel.btf.params(*func),
+            Abi::Function { func: Some(func) } | Abi::Security { func, .. } => self.kernel.btf.params(*func),
             Abi::Function { func: None } => unknown,
             // The inner function keeps the prototype; it may be inlined away.
             Abi::Syscall { name } => ["__do_sys_", "__se_sys_"]
@@ -211,7 +239,7 @@ impl ArgResolver<'_> {
         if let Some(names) = arg.ty.structures() {
             return match structure {
                 Some(ty) if names.contains(&btf.name(ty)) || is_typedef_of(self.kernel, names, ty) => {
-                    Ok(self.btf_typed())
+                    Ok(self.btf_typed() && !self.may_be_null(arg.index))
                 }
                 Some(_) => contradiction(),
                 None if pointee.is_none() && btf.size(param).is_some_and(|size| size < 8) => contradiction(),

@@ -12,6 +12,19 @@ use api::artefact::{Attach, EventKind, Flavour};
 /// x86-64 trampolines take at most this many register arguments on kernels before 6.7.
 const TRAMPOLINE_ARGS: usize = 6;
 
+/// The parameters of an LSM hook that takes what its `security_*` function does.
+const IN_ORDER: [u8; TRAMPOLINE_ARGS] = [0, 1, 2, 3, 4, 5];
+/// `security_mmap_file(file, prot, flags)` calls `mmap_file(file, reqprot, prot, flags)`.
+const MMAP_FILE: [u8; TRAMPOLINE_ARGS] = [0, 1, 3, 4, 5, 6];
+
+/// The LSM hook that stands for a `security_*` function.
+struct LsmHook {
+    symbol: String,
+    func: TypeId,
+    /// Which parameter of the hook each of the function's is.
+    order: &'static [u8; TRAMPOLINE_ARGS],
+}
+
 struct Resolver<'a, 'k> {
     policy: &'a TypedPolicy,
     hook: &'a TypedHook,
@@ -62,19 +75,12 @@ impl<'a> Resolver<'a, '_> {
         let modifiable =
             name.starts_with("security_") && trampoline.is_some_and(|func| self.returns_int(func));
         let exit = self.choose_exit(trampoline, name);
-        if let Some(lsm) = trampoline.and_then(|func| self.lsm_hook_of(name, func)) {
-            let entry = self.choose_entry(
-                &[Flavour::Lsm],
-                &format!("bpf_lsm_{}", name.trim_start_matches("security_")),
-                Some(lsm),
-            );
-            return self.points(
-                entry,
-                exit,
-                Abi::Function { func: Some(lsm) },
-                EventKind::Kprobe,
-                name.to_owned(),
-            );
+        if let Some(func) = trampoline
+            && let Some(hook) = self.lsm_hook_of(name, func)
+        {
+            let entry = self.choose_entry(&[Flavour::Lsm], &hook.symbol, Some(hook.func));
+            let abi = Abi::Security { func, order: hook.order };
+            return self.points(entry, exit, abi, EventKind::Kprobe, name.to_owned());
         }
         let mut flavours = Vec::new();
         if trampoline.is_some() {
@@ -90,13 +96,24 @@ impl<'a> Resolver<'a, '_> {
         self.points(entry, exit, abi, EventKind::Kprobe, name.to_owned())
     }
 
-    /// The LSM hook that a `security_*` function calls, with the same arguments, if BPF LSM programs are called. The
-    /// kernel skips other trampoline programs on a CPU on which a task was preempted inside of them
+    /// The LSM hook that a `security_*` function calls, if BPF LSM programs are called and it takes the same arguments.
+    /// The kernel skips other trampoline programs on a CPU on which a task was preempted inside of them
     /// (kernel/bpf/trampoline.c, `__bpf_prog_enter_recur`); on preemptible kernels that lets calls through.
-    fn lsm_hook_of(&self, name: &str, func: TypeId) -> Option<TypeId> {
+    fn lsm_hook_of(&self, name: &str, func: TypeId) -> Option<LsmHook> {
         let hook = name.strip_prefix("security_").filter(|_| self.kernel.lsm_called())?;
-        let lsm = self.kernel.function(&format!("bpf_lsm_{hook}"))?;
-        (self.same_params(func, lsm) && self.returns_int(func) && self.returns_int(lsm)).then_some(lsm)
+        let (hook, order) = match hook {
+            "bprm_check" => ("bprm_check_security", &IN_ORDER),
+            // `prot` follows what the program asked for.
+            "mmap_file" => (hook, &MMAP_FILE),
+            _ => (hook, &IN_ORDER),
+        };
+        let symbol = format!("bpf_lsm_{hook}");
+        let lsm = self.kernel.function(&symbol)?;
+        let (own, hooks) = (self.params(func), self.params(lsm));
+        let same = own.iter().zip(order).all(|(param, at)| hooks.get(usize::from(*at)) == Some(param));
+        let known = same && (own.len() == hooks.len() || order != &IN_ORDER);
+        let refusable = self.returns_int(func) && self.returns_int(lsm);
+        (known && refusable).then_some(LsmHook { symbol, func: lsm, order })
     }
 
     fn fentry(&mut self, name: &str, syscall: bool) -> Option<ResolvedHook<'a>> {
@@ -178,7 +195,7 @@ impl<'a> Resolver<'a, '_> {
         let symbol = format!("security_{name}");
         let security = self.kernel.function(&symbol).filter(|security| {
             self.returns_int(*security)
-                && self.same_params(func, *security)
+                && self.params(func) == self.params(*security)
                 && self.kernel.has(Flavour::FmodRet)
         });
         if security.is_none() {
@@ -281,11 +298,9 @@ impl<'a> Resolver<'a, '_> {
         self.kernel.btf.kind(ret) == Kind::Int
     }
 
-    fn same_params(&self, one: TypeId, other: TypeId) -> bool {
-        let spell = |func| {
-            self.kernel.btf.params(func).into_iter().map(|ty| self.kernel.btf.spell(ty)).collect::<Vec<_>>()
-        };
-        spell(one) == spell(other)
+    /// The types of a function's parameters, in C.
+    fn params(&self, func: TypeId) -> Vec<String> {
+        self.kernel.btf.params(func).into_iter().map(|ty| self.kernel.btf.spell(ty)).collect()
     }
 
     fn fits_trampoline(&self, func: TypeId) -> bool {
