@@ -5,6 +5,7 @@ pub mod artefact;
 pub mod compact;
 pub mod event;
 pub mod filter;
+pub mod fleet;
 pub mod json;
 pub mod names;
 pub mod profile;

@@ -105,12 +105,12 @@ fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 #[serde(rename_all = "camelCase")]
 pub struct NodeCounts {
     /// Nodes that the policy selects.
-    pub selected: i64,
+    pub desired: i64,
     /// Of these, nodes that run this generation.
     pub programmed: i64,
     /// Of these, nodes that could not load it.
     pub failed: i64,
-    /// `programmed/selected`, for display.
+    /// `programmed/desired`, for display.
     pub summary: String,
 }
 

@@ -1,0 +1,12 @@
+//! In: policies and nodes from the Kubernetes API, kernels and answers from the agents. Out: programs to the agents, the
+//! truth to each policy's `status`, and refusals at admission.
+//!
+//! The parts talk through the values of [`model`], each published by one part and watched by others:
+//!
+//! ```text
+//! watch ──▶ Policies, Nodes ──▶ fleet (compile, distribute) ──▶ Fleet ──▶ status (write)
+//!                                     ▲      ▼                    └─────▶ admission (judge)
+//!                                     agents
+//! ```
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! In: the command line and the cluster. Out: a running operator.
+
+fn main() {}
