@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod cluster;
 mod crds;
 mod demo;
 mod deps;
@@ -35,6 +36,8 @@ enum Task {
     Fixtures(fixtures::Args),
     /// Show who imports what; with --check compare it with xtask/deps.golden, and check licences and sources
     Deps(deps::Args),
+    /// A real Kubernetes with nodes in VMs: up, down, kubectl, helm, load-image, node, test
+    Cluster(cluster::Args),
     /// The cases in e2e/cases, on real kernels in VMs
     E2e(e2e::Args),
     /// Instructions per operation with and without policies, in a VM that counts them
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Fixtures(args) => fixtures::run(&args),
         Task::Deps(args) => deps::run(&args),
+        Task::Cluster(args) => cluster::run(&args),
         Task::E2e(args) => e2e::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Size(args) => size::run(&args),

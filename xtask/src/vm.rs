@@ -1,10 +1,11 @@
 //! Input: `cargo xtask vm …`: a kernel, files and a command.
 //! Output: the command's stdout and stderr, live, and its exit status; or what went wrong with the VM.
 
-mod apt;
+pub mod apt;
 mod cpio;
 mod kernel;
 mod machine;
+mod modules;
 mod rootfs;
 
 use std::path::PathBuf;
@@ -15,8 +16,9 @@ use anyhow::Result;
 
 use crate::build;
 pub use kernel::Kernel;
-pub use machine::{Ending, Machine};
-pub use rootfs::Rootfs;
+pub use machine::{Ending, KERNEL_ARGS, Machine};
+pub use modules::{Modules, run as run_quietly, size_mib};
+pub use rootfs::{Rootfs, quote};
 
 /// Exit status when the time limit passed, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
+pub use e2e::cache::root as cache_dir;
 
 /// The top folder of the repository: the one cargo runs us in, which need not be the one we were compiled in when
 /// clones share a target folder.
@@ -23,15 +23,6 @@ pub fn target_dir() -> PathBuf {
         Some(dir) => root().join(dir),
         None => root().join("target"),
     }
-}
-
-/// What is kept between runs, outside the repository: `${XDG_CACHE_HOME:-~/.cache}/ferragon`.
-pub fn cache_dir() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    Ok(base
-        .context("neither XDG_CACHE_HOME nor HOME is set; set one, kernels are kept there")?
-        .join("ferragon"))
 }
 
 /// The cargo that runs us, or the one in PATH.

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Signs all suites of Debian; of package debian-archive-keyring.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Names the mirror where the host's apt does not.
 const MIRROR_VARIABLE: &str = "FERRAGON_DEBIAN_MIRROR";
@@ -120,7 +120,7 @@ impl Package {
 }
 
 /// Where the host's own apt gets Debian from.
-fn mirror(archive: Archive) -> Result<String> {
+pub fn mirror(archive: Archive) -> Result<String> {
     if let Ok(mirror) = std::env::var(MIRROR_VARIABLE) {
         let mirror = mirror.trim_end_matches('/');
         return Ok(match archive {

@@ -87,10 +87,16 @@ impl Kernel {
         }
     }
 
+    /// apt on the suites of the series, with the package lists of now.
+    pub fn apt(self) -> Result<Apt> {
+        let dir = workspace::cache_dir()?.join("kernels").join(self.series());
+        Apt::update(&dir.join("apt"), &self.suites())
+    }
+
     /// Finds the newest point release and puts it into the cache unless it is there.
     fn newest(self, cache: &Cache) -> Result<PathBuf> {
         eprintln!("vm: looking for the newest {} kernel …", self.series());
-        let apt = Apt::update(&cache.dir.join("apt"), &self.suites())?;
+        let apt = self.apt()?;
         let names = apt.names("linux-")?;
         let images: Vec<&str> = self.images(&names);
         if images.is_empty() {
@@ -136,15 +142,29 @@ fn fetch(apt: &Apt, package: &Package, image: &Path) -> Result<()> {
     let dir = image.parent().context("the image has no folder")?;
     let work =
         tempfile::tempdir_in(dir).with_context(|| format!("creating a folder in {}", dir.display()))?;
-    let deb = apt.download(package, work.path())?;
-    let unpacked = work.path().join("unpacked");
+    let unpacked = unpack(apt, package, work.path())?;
+    let found = find_image(&unpacked)?.with_context(|| format!("no vmlinuz in package {}", package.name))?;
+    fs::rename(&found, image).with_context(|| format!("moving {} to {}", found.display(), image.display()))
+}
+
+/// Downloads a package and unpacks it in a folder below `work`.
+pub fn unpack(apt: &Apt, package: &Package, work: &Path) -> Result<PathBuf> {
+    let deb = apt.download(package, work)?;
+    let unpacked = work.join("unpacked");
     let status =
         Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&unpacked).status().context("starting dpkg-deb")?;
     if !status.success() {
         bail!("dpkg-deb -x {} failed ({status})", deb.display());
     }
-    let found = find_image(&unpacked)?.with_context(|| format!("no vmlinuz in package {}", package.name))?;
-    fs::rename(&found, image).with_context(|| format!("moving {} to {}", found.display(), image.display()))
+    Ok(unpacked)
+}
+
+/// The package that an image in the cache came from: `vmlinuz-NAME_VERSION`.
+pub fn package_of(image: &Path) -> Result<Package> {
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    let parts = name.strip_prefix("vmlinuz-").and_then(|name| name.split_once('_'));
+    let (name, version) = parts.with_context(|| format!("{} names no package", image.display()))?;
+    Ok(Package { name: name.to_owned(), version: version.to_owned() })
 }
 
 /// `boot/vmlinuz-RELEASE` or `usr/lib/modules/RELEASE/vmlinuz`.

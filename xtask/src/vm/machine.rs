@@ -20,7 +20,7 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Always given: log on the first serial port; a panic or oops ends the run at once. The watchdogs and the check at
 /// boot that the timer ticks are off because a busy host makes an emulated CPU stall, which is no fault of the guest
 /// (5.10 panicked: "IO-APIC + timer doesn't work").
-const KERNEL_ARGS: &str =
+pub const KERNEL_ARGS: &str =
     "console=ttyS0 panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 no_timer_check";
 
 /// Kernel log levels shown: all but debugging, or warnings and worse. Writing the log costs boot time.

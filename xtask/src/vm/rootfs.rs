@@ -231,7 +231,7 @@ fn write_node<W: Write>(
 }
 
 /// A word that the shell reads back as it is.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 

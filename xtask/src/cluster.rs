@@ -1,0 +1,101 @@
+//! Input: `cargo xtask cluster …`.
+//! Output: a real Kubernetes whose nodes are VMs, started, used or ended.
+
+mod debian;
+mod down;
+mod image;
+mod images;
+mod network;
+mod node;
+mod process;
+mod state;
+mod tar;
+mod test;
+mod up;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use e2e::Program;
+
+use crate::vm::Kernel;
+use state::State;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the cluster's files, logs and process ids are; each folder is a cluster of its own
+    #[arg(long, value_name = "DIR", global = true)]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(clap::Subcommand)]
+enum Task {
+    /// Start the cluster, or see that it runs; builds what it is made of at the first use
+    Up {
+        /// The kernel of each node
+        #[arg(long, value_enum, value_delimiter = ',', default_values = ["6.1", "6.12"])]
+        nodes: Vec<Kernel>,
+        /// Container images (docker-archive) to put into every node
+        #[arg(long, value_name = "TAR")]
+        image: Vec<PathBuf>,
+    },
+    /// End every process of the cluster; its logs stay
+    Down,
+    /// kubectl as someone who may do everything
+    Kubectl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// helm as someone who may do everything
+    Helm {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Put a container image (docker-archive) into every node
+    LoadImage { tar: PathBuf },
+    /// Run a command as root in a node's VM, or a shell; its exit status is ours
+    Node {
+        /// node-1, node-2, …
+        name: String,
+        /// One argument: a line for the node's shell. Several: a program and its arguments, taken as they are
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Start a cluster with two nodes of different kernels, see that pods, names and services work, end it
+    Test,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let state = match &args.state {
+        Some(folder) => State::open(folder)?,
+        None => State::open(&e2e::cache::root()?.join("cluster/state"))?,
+    };
+    match &args.task {
+        Task::Up { nodes, image } => up::up(&state, nodes, image)?,
+        Task::Down => down::down(&state)?,
+        Task::Kubectl { arguments } => return client(&state, Program::Kubectl, arguments),
+        Task::Helm { arguments } => return client(&state, Program::Helm, arguments),
+        Task::LoadImage { tar } => images::load(&state, tar)?,
+        Task::Node { name, command } => return status(state.node(name)?.command(&state, command)),
+        Task::Test => test::run(&state)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a client of the API server, inside the cluster's network.
+fn client(state: &State, program: Program, arguments: &[OsString]) -> Result<ExitCode> {
+    let mut command = state.client(program)?;
+    command.args(arguments);
+    status(command)
+}
+
+/// Runs a command to its end; gives its exit status, 125 if a signal ended it.
+fn status(mut command: Command) -> Result<ExitCode> {
+    let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(125)))
+}
