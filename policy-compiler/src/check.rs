@@ -29,6 +29,7 @@ mod socket;
 mod structure;
 mod text;
 mod tree;
+mod workload;
 
 pub use field::fits_field;
 
@@ -60,6 +61,11 @@ pub struct Checked {
 /// error.
 pub fn check_yaml(text: &str) -> Vec<Checked> {
     document::split(text).into_iter().map(kind::check_document).collect()
+}
+
+/// Checks a document that is parsed already, such as an object from the API server or from its admission review.
+pub fn check_object(object: serde_json::Value) -> Checked {
+    kind::check_document(document::Document { line: 1, content: Ok(object) })
 }
 
 /// Checks a specification that is already deserialised, such as one from the API server.
