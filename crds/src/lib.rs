@@ -9,6 +9,7 @@ mod closed_set;
 pub mod action;
 pub mod argument;
 mod columns;
+pub mod fleet;
 pub mod hook;
 pub mod list;
 pub mod manifest;
