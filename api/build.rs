@@ -1,16 +1,54 @@
 //! In: the methods of the services. Out: their clients and servers, for the messages in `src/`.
 
-use tonic_build::manual::{Builder, Method, Service};
+use std::path::PathBuf;
+use std::{env, fs};
 
-fn main() {
-    let method = |name: &str, route: &str, input: &str, output: &str| {
-        Method::builder()
-            .name(name)
-            .route_name(route)
-            .input_type(input)
-            .output_type(output)
-            .codec_path("tonic_prost::ProstCodec")
+use tonic_build::manual::{Builder, Method, MethodBuilder, Service};
+
+fn main() -> std::io::Result<()> {
+    fleet();
+    events()
+}
+
+fn method(name: &str, route: &str, input: &str, output: &str) -> MethodBuilder {
+    Method::builder()
+        .name(name)
+        .route_name(route)
+        .input_type(input)
+        .output_type(output)
+        .codec_path("tonic_prost::ProstCodec")
+}
+
+/// The event API. The server sends events that are encoded already, so the two sides are generated with different
+/// types for them, each into a file of its own.
+fn events() -> std::io::Result<()> {
+    let service = |event: &str, codec: &str| {
+        let health = ("crate::tetragon::GetHealthStatusRequest", "crate::tetragon::GetHealthStatusResponse");
+        let version = ("crate::tetragon::GetVersionRequest", "crate::tetragon::GetVersionResponse");
+        Service::builder()
+            .name("FineGuidanceSensors")
+            .package("tetragon")
+            .comment("What an agent serves to those who watch its node's events.")
+            .method(
+                method("get_events", "GetEvents", "crate::tetragon::GetEventsRequest", event)
+                    .codec_path(codec)
+                    .server_streaming()
+                    .build(),
+            )
+            .method(method("get_health", "GetHealth", health.0, health.1).build())
+            .method(method("get_version", "GetVersion", version.0, version.1).build())
+            .build()
     };
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let client = service("crate::tetragon::GetEventsResponse", "tonic_prost::ProstCodec");
+    Builder::new().build_server(false).compile(&[client]);
+    fs::rename(out.join("tetragon.FineGuidanceSensors.rs"), out.join("tetragon.client.rs"))?;
+    let server = service("crate::tetragon::EncodedEvent", "crate::tetragon::EventCodec");
+    Builder::new().build_client(false).compile(&[server]);
+    fs::rename(out.join("tetragon.FineGuidanceSensors.rs"), out.join("tetragon.server.rs"))
+}
+
+fn fleet() {
     let fleet = Service::builder()
         .name("Fleet")
         .package("ferragon.fleet.v1")

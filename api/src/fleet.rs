@@ -13,6 +13,10 @@
 
 use prost::Message;
 
+mod bounds;
+
+pub use bounds::{FAILURE_POLICIES_MAX, VALUES_MAX};
+
 include!(concat!(env!("OUT_DIR"), "/ferragon.fleet.v1.Fleet.rs"));
 
 /// The audience of the agents' ServiceAccount tokens.

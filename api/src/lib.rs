@@ -9,7 +9,9 @@ pub mod fleet;
 pub mod json;
 pub mod names;
 pub mod profile;
+pub mod shape;
 pub mod syscalls;
+pub mod tetragon;
 
 mod number;
 mod permission;

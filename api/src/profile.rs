@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use crate::shape::{Element, Repeated, Shape, ShapeError, Shaped};
+
 /// What the compiler must know of a kernel. Features are found by trying, never from a version.
 #[derive(Clone, PartialEq, Message)]
 pub struct KernelProfile {
@@ -42,6 +44,47 @@ pub struct KernelProfile {
     /// pid, pid_for_children, net, time, time_for_children, cgroup, user); 0 where the kernel has none.
     #[prost(uint32, repeated, tag = "12")]
     pub host_namespaces: Vec<u32>,
+}
+
+/// Why bytes are not a usable profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// Too much of something.
+    #[error("the kernel profile is refused: {0}")]
+    Shape(#[from] ShapeError),
+    /// Not the encoding of a profile.
+    #[error("the kernel profile does not decode: {0}")]
+    Decode(#[from] prost::DecodeError),
+}
+
+impl KernelProfile {
+    /// Decodes a profile that may come from a hostile node, within the memory that [`Shaped::SHAPE`] states.
+    ///
+    /// # Errors
+    /// It has more elements than any kernel, or does not decode.
+    pub fn decode_bounded(bytes: &[u8]) -> Result<KernelProfile, ProfileError> {
+        Self::SHAPE.check(bytes)?;
+        Ok(Self::decode(bytes)?)
+    }
+}
+
+/// A kernel has some 60,000 symbols (200,000 with all modules) and 2,500 tracepoints with 10 fields each. A million
+/// elements take at most 100 MB (a field of a tracepoint: 88 bytes) until they are put together.
+impl Shaped for KernelProfile {
+    const SHAPE: Shape = Shape {
+        total: 1 << 20,
+        fields: &[
+            Repeated { tag: 4, max: 1 << 19, element: Element::Bytes },
+            Repeated {
+                tag: 5,
+                max: 1 << 14,
+                element: Element::Message(&[Repeated { tag: 3, max: 256, element: Element::Message(&[]) }]),
+            },
+            Repeated { tag: 6, max: 64, element: Element::Number },
+            Repeated { tag: 7, max: 64, element: Element::Bytes },
+            Repeated { tag: 12, max: 64, element: Element::Number },
+        ],
+    };
 }
 
 /// The tracefs format of one tracepoint.
