@@ -49,6 +49,10 @@ fn events() -> std::io::Result<()> {
 }
 
 fn fleet() {
+    // Nodes may be hostile: elements are counted before a message is decoded.
+    let method = |name, route, input, output| {
+        method(name, route, input, output).codec_path("crate::shape::BoundedCodec")
+    };
     let fleet = Service::builder()
         .name("Fleet")
         .package("ferragon.fleet.v1")
