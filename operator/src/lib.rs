@@ -9,4 +9,10 @@
 //!                                     agents
 //! ```
 
+pub mod certs;
+pub mod metrics;
 pub mod model;
+pub mod watch;
+
+/// Under this name the operator writes; what others wrote stays theirs.
+pub const FIELD_MANAGER: &str = "ferragon-operator";
