@@ -242,10 +242,11 @@ pub static SIGNALS: NameTable = NameTable(&[
     (31, "SIGSYS"),
 ]);
 
+/// The kernel's first real-time signal; 64 is the last signal.
+const RTMIN: u32 = 32;
+
 /// Name of a signal: `SIGKILL`, `SIGRTMIN+2`.
 pub fn signal(number: u32) -> Cow<'static, str> {
-    // The kernel's first real-time signal; 64 is the last signal.
-    const RTMIN: u32 = 32;
     match SIGNALS.name(number) {
         Some(name) => Cow::Borrowed(name),
         None if number == RTMIN => Cow::Borrowed("SIGRTMIN"),
@@ -254,9 +255,28 @@ pub fn signal(number: u32) -> Cow<'static, str> {
     }
 }
 
+/// Number of a signal, from what [`signal`] writes.
+pub fn signal_number(name: &str) -> Option<u32> {
+    match name.strip_prefix("SIGRTMIN") {
+        Some("") => Some(RTMIN),
+        Some(above) => above.strip_prefix('+')?.parse::<u32>().ok()?.checked_add(RTMIN),
+        None => SIGNALS.number(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signals_read_back() {
+        for number in 1..=70 {
+            assert_eq!(signal_number(&signal(number)), Some(number));
+        }
+        for wrong in ["SIGRTMIN-1", "SIGRTMIN+", "SIGRTMIN+4294967295", "SIGNONE", ""] {
+            assert_eq!(signal_number(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn every_table_ascends_and_reads_back() {

@@ -33,9 +33,69 @@ fn file_type(mode: u16) -> char {
     }
 }
 
+/// Reads what [`push`] writes; `None` for anything else.
+pub(crate) fn parse(text: &str) -> Option<u16> {
+    let &[kind, ref bits @ ..] = text.as_bytes() else { return None };
+    let bits: &[u8; 9] = bits.try_into().ok()?;
+    let mut mode = match kind {
+        b'd' => 0o040000,
+        b'l' => 0o120000,
+        b's' => 0o140000,
+        b'p' => 0o010000,
+        b'c' => 0o020000,
+        b'b' => 0o060000,
+        b'-' => 0o100000,
+        _ => return None,
+    };
+    let ([owner, group, others], []) = bits.as_chunks::<3>() else { return None };
+    for (triple, shift, special, with_execute, without) in
+        [(owner, 6, 0o4000, b's', b'S'), (group, 3, 0o2000, b's', b'S'), (others, 0, 0o1000, b't', b'T')]
+    {
+        let &[read, write, execute] = triple;
+        let bit = |found, set, value| match found {
+            b'-' => Some(0),
+            found if found == set => Some(value),
+            _ => None,
+        };
+        mode |= (bit(read, b'r', 4)? | bit(write, b'w', 2)?) << shift;
+        mode |= match execute {
+            b'-' => 0,
+            b'x' => 1 << shift,
+            found if found == with_execute => special | 1 << shift,
+            found if found == without => special,
+            _ => return None,
+        };
+    }
+    Some(mode)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_what_it_shows() {
+        // Every type and every combination of the twelve bits.
+        for kind in [0o040000, 0o120000, 0o140000, 0o010000, 0o020000, 0o060000, 0o100000] {
+            for bits in 0..0o10000 {
+                let mut text = String::new();
+                push(&mut text, kind | bits);
+                assert_eq!(parse(&text), Some(kind | bits), "{text}");
+            }
+        }
+        for wrong in [
+            "",
+            "-rw-r--r-",
+            "-rw-r--r--x",
+            "?rw-r--r--",
+            "-xw-r--r--",
+            "-rwtr--r--",
+            "-rw-r--r-s",
+            "-éw-r--r",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn shows_what_ls_shows() {
