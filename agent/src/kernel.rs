@@ -17,6 +17,8 @@ mod memory;
 mod perf;
 mod spec;
 
+use std::path::Path;
+
 pub use errno::Errno;
 pub use linux::{Linux, LinuxLink, LinuxMap};
 pub use load::Rejection;
@@ -68,4 +70,8 @@ pub trait Kernel {
     /// between fork and exec still does, and with it the program runs on: until then, nothing that detaches may rely on
     /// silence.
     fn detach(&self, link: Self::Link) -> Result<(), Errno>;
+    /// Keeps a link attached beyond this process, until the file at `path` (on a BPF file system, not there yet) is
+    /// removed. [`Errno::EOPNOTSUPP`]: this kernel has no link for this kind of hook, as before Linux 5.15 for those on
+    /// perf events.
+    fn pin(&self, link: &Self::Link, path: &Path) -> Result<(), Errno>;
 }

@@ -4,9 +4,11 @@
 //! artefacts.
 
 pub mod base;
+pub mod daemon;
 pub mod decode;
 pub mod kernel;
 pub mod loader;
+pub mod pins;
 pub mod probe;
 pub mod process;
 pub mod session;

@@ -7,10 +7,12 @@
 //! * nothing half-loaded stays: what was made for a failed artefact is released;
 //! * records of a replaced program can be decoded for a while ([`Schemas`]).
 
+pub mod fake;
 mod from_base;
 mod hook;
 mod indices;
 mod memory;
+mod past;
 mod policies;
 mod relocate;
 mod report;
@@ -26,11 +28,13 @@ use std::time::Instant;
 use api::artefact::{Artefact, ArtefactDigest, POLICY_COUNTERS, SharedMap};
 
 use self::indices::Indices;
+use self::past::PastCounts;
 use self::policies::Policies;
 use self::sets::{ProcFs, ProcessSets, RunningProcesses, SetObjects};
 use self::shared::{COUNTERS_SIZE, HOOKS, SharedMaps};
-use self::stage::{Attached, Shared};
+use self::stage::{Attached, Pin, Shared};
 use crate::kernel::{Errno, Kernel, Linux};
+use crate::pins::PinDirectory;
 
 pub use self::from_base::FromBaseError;
 pub use self::hook::HookKey;
@@ -97,6 +101,8 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             maps: SharedMaps::new(base.possible_cpus, base.events, base.processes),
             slots: Indices::new(HOOKS),
             policies: Policies::new(),
+            past: PastCounts::default(),
+            pins: None,
             sets: ProcessSets::new(base.sets, running),
         };
         Loader {
@@ -108,6 +114,22 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         }
     }
 
+    /// From now on, programs stay attached when this process ends or [`Loader::leave`] is called, until their files in
+    /// `pins` are removed. Programs that cannot stay are in [`Loader::unpinned`].
+    pub fn pin_to(&mut self, pins: PinDirectory) {
+        self.shared.pins = Some(pins);
+    }
+
+    /// Hooks whose programs end with this process although they were to stay, and why.
+    pub fn unpinned(&self) -> Vec<(HookKey, Errno)> {
+        let hooks = self.hooks.iter();
+        let unpinned = hooks.filter_map(|(hook, running)| match running.pin {
+            Pin::Failed(errno) => Some((hook.clone(), errno)),
+            Pin::None | Pin::At(_) => None,
+        });
+        unpinned.collect()
+    }
+
     /// For the decoder: what the program ids in records mean.
     pub fn schemas(&self) -> Schemas {
         self.schemas.clone()
@@ -115,13 +137,29 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
 
     /// Makes the kernel run this set and nothing else, as far as it can be done.
     pub fn apply(&mut self, desired: &[Artefact]) -> ApplyReport {
-        self.apply_at(desired, Instant::now())
+        self.apply_at(&BTreeSet::new(), desired, Instant::now())
     }
 
-    fn apply_at(&mut self, desired: &[Artefact], now: Instant) -> ApplyReport {
+    /// As [`Loader::apply`], of a set of which `kept` runs already: so nobody needs to hold those artefacts.
+    pub fn apply_beside(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport {
+        self.apply_at(kept, new, Instant::now())
+    }
+
+    fn apply_at(
+        &mut self,
+        kept: &BTreeSet<ArtefactDigest>,
+        desired: &[Artefact],
+        now: Instant,
+    ) -> ApplyReport {
         let mut report = ApplyReport::default();
         let mut seen = BTreeSet::new();
         let mut staged = Vec::new();
+        for (hook, running) in self.hooks.iter().filter(|(_, running)| kept.contains(&running.digest)) {
+            seen.insert(hook.clone());
+            let policies = distinct(running.held.policies.iter().cloned());
+            let (digest, outcome) = (Some(running.digest), Outcome::Unchanged);
+            report.hooks.push(HookReport { hook: hook.clone(), digest, policies, outcome });
+        }
         for artefact in desired {
             let (hook, digest) = (HookKey::of(artefact), artefact.digest());
             let result = if !seen.insert(hook.clone()) {
@@ -200,7 +238,7 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         Ok(missed)
     }
 
-    /// What each policy has counted.
+    /// What each policy has counted, also while it was loaded earlier.
     ///
     /// # Errors
     /// The map could not be read.
@@ -212,7 +250,8 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
                 Some(map) => self.shared.kernel.map_lookup(map, &index.to_ne_bytes())?.unwrap_or_default(),
                 None => Vec::new(),
             };
-            counts.push(PolicyCounts { policy: policy.clone(), values: sum(&cpus) });
+            let values = self.shared.past.plus(policy, sum(&cpus));
+            counts.push(PolicyCounts { policy: policy.clone(), values });
         }
         Ok(counts)
     }

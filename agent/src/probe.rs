@@ -4,6 +4,7 @@
 //! every policy impossible is a [`ProbeError`].
 
 mod btf;
+mod fleet;
 mod host;
 mod symbols;
 mod tracefs;
@@ -17,6 +18,7 @@ use api::profile::{KernelProfile, TracepointFormat};
 use crate::kernel::{Errno, Kernel};
 
 pub use btf::Names as BtfNames;
+pub use fleet::{FleetProfile, ProfileBytes};
 pub use tracefs::FormatError;
 
 /// Where the kernel's pseudo file systems are.
@@ -135,12 +137,25 @@ pub enum ProbeError {
     },
 }
 
+/// Whom a profile is for.
+#[derive(Debug, Clone, Copy)]
+enum Scope<'a> {
+    /// This host alone, for policies that need the formats of these tracepoints.
+    Host(&'a [(String, String)]),
+    /// All hosts with this kernel, for any policy: nothing of modules, which each host loads as it needs them.
+    Fleet,
+}
+
 /// Probes a kernel. `tracepoints` are the (subsystem, event) pairs whose formats the policies need.
 pub fn probe(
     kernel: &impl Kernel,
     places: &Places,
     tracepoints: &[(String, String)],
 ) -> Result<Probed, ProbeError> {
+    probe_for(kernel, places, Scope::Host(tracepoints))
+}
+
+fn probe_for(kernel: &impl Kernel, places: &Places, scope: Scope<'_>) -> Result<Probed, ProbeError> {
     trial::permitted(kernel, &places.sys)?;
     let mut notes = Vec::new();
     let types = read_btf(&places.sys)?;
@@ -155,17 +170,22 @@ pub fn probe(
     if abilities.lsm_attaches && !abilities.flavours.contains(&Flavour::Lsm) {
         notes.push(ProbeNote::LsmNeverCalled(lsms.clone()));
     }
+    let (with_modules, cpus, tracepoints) = match scope {
+        Scope::Host(wanted) => (true, host::possible_cpus(&places.sys)?, formats(places, wanted, &mut notes)),
+        // No program depends on the number of CPUs.
+        Scope::Fleet => (false, 0, fleet::formats(places, &names, &mut notes)),
+    };
     let profile = KernelProfile {
         release: host::release(&places.proc)?,
         arch: std::env::consts::ARCH.to_owned(),
-        symbols: note(symbols::read(places), &mut notes),
-        tracepoints: formats(places, tracepoints, &mut notes),
+        symbols: note(symbols::read(places, with_modules), &mut notes),
+        tracepoints,
         flavours: abilities.flavours.iter().map(|flavour| *flavour as i32).collect(),
         lsms,
         fmod_ret_syscalls: abilities.fmod_ret_syscalls,
         override_return: abilities.override_return,
         atomic_fetch: abilities.atomic_fetch,
-        cpus: host::possible_cpus(&places.sys)?,
+        cpus,
         host_namespaces: host::namespaces(&places.proc, &mut notes),
         btf: types,
     };
@@ -178,7 +198,7 @@ pub fn probe(
 /// # Errors
 /// The types cannot be read any more.
 pub fn types_and_symbols(places: &Places) -> Result<(Vec<u8>, Vec<String>), ProbeError> {
-    Ok((read_btf(&places.sys)?, symbols::read(places).unwrap_or_default()))
+    Ok((read_btf(&places.sys)?, symbols::read(places, true).unwrap_or_default()))
 }
 
 /// The formats of tracepoints that policies name, without the rest of the probe: for policies that come later.

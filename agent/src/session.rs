@@ -4,11 +4,11 @@
 
 mod overlap;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::artefact::{Artefact, EventKind};
+use api::artefact::{Artefact, ArtefactDigest, EventKind};
 use api::event::{Body, Event, Hook, HookEvent, Subject};
 use bpf_programs::layout::RecordKind;
 
@@ -17,8 +17,10 @@ use crate::decode::{DecodeErrors, DecodedHook, decode_hook};
 use crate::kernel::{Errno, Linux};
 use crate::loader::sets::ProcFs;
 use crate::loader::{
-    ApplyReport, BaseObjects, FromBaseError, HookKey, Leftover, Loader, MemoryReport, PolicyCounts, Schemas,
+    ApplyReport, BaseObjects, FromBaseError, HookKey, InstalledHook, Leftover, Loader, MemoryReport,
+    PolicyCounts, Schemas,
 };
+use crate::pins::PinDirectory;
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 
 use overlap::Overlap;
@@ -83,12 +85,24 @@ struct Intake {
 impl Session {
     /// Loads the fixed programs and takes in the processes that run already; the result has one event for each.
     pub fn start(node: &str, options: &BaseOptions) -> Result<(Session, Vec<Event>), SessionError> {
+        Session::start_to_stay(node, options, None)
+    }
+
+    /// As [`Session::start`]; with `pins`, all programs stay attached beyond this process, see [`Session::leave`].
+    pub fn start_to_stay(
+        node: &str,
+        options: &BaseOptions,
+        pins: Option<PinDirectory>,
+    ) -> Result<(Session, Vec<Event>), SessionError> {
         let kernel = Linux::new().map_err(SessionError::Kernel)?;
-        let mut base = Base::load(options)?;
+        let mut base = Base::load_to_stay(options, pins.as_ref())?;
         let mut cache = ProcessCache::new(node);
         let running = cache.scan(&mut base)?;
         let objects = BaseObjects::of(&base, &kernel)?;
-        let loader = Loader::new(kernel, objects, ProcFs::at("/proc"));
+        let mut loader = Loader::new(kernel, objects, ProcFs::at("/proc"));
+        if let Some(pins) = pins {
+            loader.pin_to(pins);
+        }
         let hooks = Hooks::new(loader.schemas());
         let events = running.len() as u64;
         let intake =
@@ -99,9 +113,33 @@ impl Session {
 
     /// Makes the kernel run this set, make before break. See [`Loader::apply`].
     pub fn apply(&mut self, desired: &[Artefact]) -> ApplyReport {
-        let report = self.loader.as_mut().map(|loader| loader.apply(desired)).unwrap_or_default();
+        self.apply_beside(&BTreeSet::new(), desired)
+    }
+
+    /// The same, of a set of which `kept` runs already. See [`Loader::apply_beside`].
+    pub fn apply_beside(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport {
+        let report = self.loader.as_mut().map(|loader| loader.apply_beside(kept, new)).unwrap_or_default();
         self.intake.overlap.begin(Instant::now());
         report
+    }
+
+    /// Hooks that have a program.
+    pub fn installed(&self) -> Vec<InstalledHook> {
+        self.loader.as_ref().map(Loader::installed).unwrap_or_default()
+    }
+
+    /// What ends with this process although it was to stay: programs and why.
+    pub fn unpinned(&self) -> Vec<(String, String)> {
+        let fixed = self.base.unpinned().iter().map(|(program, why)| (program.to_string(), why.clone()));
+        let hooks = self.loader.as_ref().map(Loader::unpinned).unwrap_or_default();
+        fixed.chain(hooks.into_iter().map(|(hook, errno)| (hook.to_string(), errno.to_string()))).collect()
+    }
+
+    /// Ends without detaching what is pinned: it goes on enforcing and counting, and nobody reads its events.
+    pub fn leave(mut self) {
+        if let Some(loader) = self.loader.take() {
+            loader.leave();
+        }
     }
 
     /// Waits for records, at most `timeout`, and gives up to `limit` events to `each`; returns how many.

@@ -1,7 +1,8 @@
 //! In: the embedded object of the fixed programs. Out: its maps for the loader of policies, a reader of its
 //! records, counters of what was lost.
 //!
-//! Guarantees: when [`Base::load`] returns, all three programs run; when the [`Base`] is dropped, none does.
+//! Guarantees: when [`Base::load`] returns, all three programs run; when the [`Base`] is dropped, none does, but for
+//! those that were pinned.
 
 mod bits;
 mod error;
@@ -11,10 +12,14 @@ mod readiness;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use bpf_programs::BASE_OBJECT;
 use bpf_programs::layout::{BaseConfig, Loss, ProcessEntry, RecordKind, bytes_of, take};
+
+use crate::pins::PinDirectory;
 
 pub use bits::{BitsChange, WordChange};
 pub use error::BaseError;
@@ -62,6 +67,9 @@ pub struct Base {
     lost: PerCpuArray<MapData, u64>,
     config: Array<MapData, [u8; size_of::<BaseConfig>()]>,
     shared: SharedFds,
+    /// Closed with this; attached as long as their files are there.
+    pinned: Vec<PinnedLink>,
+    unpinned: Vec<(&'static str, String)>,
 }
 
 /// Descriptors of their own, because the typed maps do not show theirs.
@@ -87,6 +95,12 @@ const SET_PROCESS_BITS: &str = "set_process_bits";
 impl Base {
     /// Loads the programs and attaches them.
     pub fn load(options: &BaseOptions) -> Result<Base, BaseError> {
+        Base::load_to_stay(options, None)
+    }
+
+    /// Loads the programs and attaches them; with `pins` they stay attached beyond this process, until their files
+    /// there are removed. Those that cannot stay are in [`Base::unpinned`].
+    pub fn load_to_stay(options: &BaseOptions, pins: Option<&PinDirectory>) -> Result<Base, BaseError> {
         readiness::check(options)?;
         let btf = Btf::from_sys_fs().map_err(error::no_btf)?;
         let mut ebpf = EbpfLoader::new()
@@ -102,7 +116,7 @@ impl Base {
         let setter: &mut RawTracePoint = program_of(&mut ebpf, SET_PROCESS_BITS)?;
         setter.load().map_err(|error| error::load(SET_PROCESS_BITS, error))?;
         let mut base = Base::with_maps(ebpf)?;
-        base.attach()?;
+        base.attach(pins)?;
         Ok(base)
     }
 
@@ -119,19 +133,52 @@ impl Base {
         let processes = take_map(&mut ebpf, "processes")?;
         let lost = take_map(&mut ebpf, "lost")?;
         let config = take_map(&mut ebpf, "config")?;
-        Ok(Base { ebpf, events, processes, lost, config, shared })
+        Ok(Base { ebpf, events, processes, lost, config, shared, pinned: Vec::new(), unpinned: Vec::new() })
     }
 
-    fn attach(&mut self) -> Result<(), BaseError> {
+    fn attach(&mut self, pins: Option<&PinDirectory>) -> Result<(), BaseError> {
         for (program, tracepoint) in TRACEPOINTS {
-            let loaded: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
-            loaded.attach().map_err(|source| BaseError::Attach {
-                program,
-                tracepoint,
-                source: Box::new(source),
-            })?;
+            let link = self.attach_one(program, tracepoint)?;
+            if let Some(pins) = pins {
+                self.pin(program, tracepoint, link, pins)?;
+            }
         }
         Ok(())
+    }
+
+    fn attach_one(
+        &mut self,
+        program: &'static str,
+        tracepoint: &'static str,
+    ) -> Result<BtfTracePointLinkId, BaseError> {
+        let loaded: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
+        let link = loaded.attach();
+        link.map_err(|source| BaseError::Attach { program, tracepoint, source: Box::new(source) })
+    }
+
+    /// Lets a link outlive this process; one that cannot is made anew, as pinning takes it.
+    fn pin(
+        &mut self,
+        program: &'static str,
+        tracepoint: &'static str,
+        link: BtfTracePointLinkId,
+        pins: &PinDirectory,
+    ) -> Result<(), BaseError> {
+        let loaded: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
+        let link = loaded.take_link(link).map_err(|error| error::load(program, error))?;
+        match FdLink::from(link).pin(pins.place(program)) {
+            Ok(pinned) => self.pinned.push(pinned),
+            Err(error) => {
+                self.unpinned.push((program, error.to_string()));
+                self.attach_one(program, tracepoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Programs that end with this process although they were to stay, and why.
+    pub fn unpinned(&self) -> &[(&'static str, String)] {
+        &self.unpinned
     }
 
     /// A shared map, to put into programs or to fill.

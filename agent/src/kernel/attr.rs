@@ -18,6 +18,7 @@ pub enum Command {
     MapUpdate = 2,
     MapDelete = 3,
     ProgLoad = 5,
+    ObjPin = 6,
     ProgTestRun = 10,
     ObjectInfo = 15,
     RawTracepointOpen = 17,

@@ -15,6 +15,8 @@ impl Errno {
     pub const ENOSPC: Errno = Errno(libc::ENOSPC);
     /// Not enough memory.
     pub const ENOMEM: Errno = Errno(libc::ENOMEM);
+    /// Not supported, as user space knows it.
+    pub const EOPNOTSUPP: Errno = Errno(libc::EOPNOTSUPP);
     /// The kernel's own "not supported", which has no name in user space.
     pub const ENOTSUPP: Errno = Errno(524);
 

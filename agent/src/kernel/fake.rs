@@ -1,6 +1,7 @@
 //! In: calls of [`Kernel`] in tests. Out: objects in memory, a journal of what happened, failures on demand.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::artefact::Flavour;
@@ -32,6 +33,8 @@ pub enum Call {
     Detach,
     /// [`Kernel::test_run`].
     TestRun,
+    /// [`Kernel::pin`].
+    Pin,
 }
 
 /// What happened, in order. Objects go by their numbers.
@@ -64,6 +67,9 @@ struct State {
     lsm_is_never_called: bool,
     answers: VecDeque<u32>,
     journal: Vec<Happening>,
+    /// Programs that stay attached while the file is there.
+    pins: BTreeMap<PathBuf, i32>,
+    forgetful: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +109,14 @@ impl FakeKernel {
     /// An empty kernel on which everything works.
     pub fn new() -> FakeKernel {
         FakeKernel::default()
+    }
+
+    /// One that keeps neither instructions nor map entries nor a journal: for thousands of them at once. Failures on
+    /// demand work all the same.
+    pub fn forgetful() -> FakeKernel {
+        let kernel = FakeKernel::default();
+        kernel.state().forgetful = true;
+        kernel
     }
 
     /// Makes the `nth` next call of this kind (1: the next) fail, once.
@@ -153,9 +167,11 @@ impl FakeKernel {
         self.state().live.len()
     }
 
-    /// Programs that are attached.
+    /// Programs that are attached, by a link that is alive or by a pin that is there.
     pub fn attached(&self) -> Vec<i32> {
-        self.state().attached.iter().copied().collect()
+        let state = self.state();
+        let pinned = state.pins.iter().filter(|(path, _)| path.exists()).map(|(_, program)| *program);
+        state.attached.iter().copied().chain(pinned).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Instructions that a program was loaded with.
@@ -193,6 +209,12 @@ impl FakeKernel {
 }
 
 impl State {
+    fn record(&mut self, happening: Happening) {
+        if !self.forgetful {
+            self.journal.push(happening);
+        }
+    }
+
     fn may_fail(&mut self, call: Call) -> Result<(), Errno> {
         let mut failed = None;
         self.failures.retain_mut(|(which, left, errno)| {
@@ -265,6 +287,7 @@ impl Kernel for FakeKernel {
     fn map_update(&self, map: &FakeObject, key: &[u8], value: &[u8]) -> Result<(), Errno> {
         let mut state = self.state();
         state.may_fail(Call::MapUpdate)?;
+        let forgetful = state.forgetful;
         let contents = state.maps.get_mut(&map.number).ok_or(Errno(libc::EBADF))?;
         if key.len() != contents.shape.key_size as usize || value.len() != contents.shape.value_size as usize
         {
@@ -277,9 +300,12 @@ impl Kernel for FakeKernel {
         if is_full && !contents.entries.contains_key(key) {
             return Err(Errno::ENOSPC);
         }
-        contents.entries.insert(key.to_vec(), value.to_vec());
         let name = contents.shape.name;
-        state.journal.push(Happening::Updated(name, key.to_vec(), value.to_vec()));
+        if forgetful {
+            return Ok(());
+        }
+        contents.entries.insert(key.to_vec(), value.to_vec());
+        state.record(Happening::Updated(name, key.to_vec(), value.to_vec()));
         Ok(())
     }
 
@@ -325,8 +351,10 @@ impl Kernel for FakeKernel {
             }
         }
         let object = self.object(&mut state, None);
-        state.programs.insert(object.number, spec.insns.to_vec());
-        state.journal.push(Happening::Loaded(object.number));
+        if !state.forgetful {
+            state.programs.insert(object.number, spec.insns.to_vec());
+        }
+        state.record(Happening::Loaded(object.number));
         Ok(object)
     }
 
@@ -342,7 +370,7 @@ impl Kernel for FakeKernel {
     fn test_run(&self, program: &FakeObject, args: &[u64]) -> Result<u32, Errno> {
         let mut state = self.state();
         state.may_fail(Call::TestRun)?;
-        state.journal.push(Happening::Ran(program.number, args.to_vec()));
+        state.record(Happening::Ran(program.number, args.to_vec()));
         Ok(state.answers.pop_front().unwrap_or(1))
     }
 
@@ -356,17 +384,28 @@ impl Kernel for FakeKernel {
         if !state.attached.insert(program.number) {
             return Err(refuse(Errno(libc::EBUSY)));
         }
-        state.journal.push(Happening::Attached(program.number, point.target.to_owned()));
+        state.record(Happening::Attached(program.number, point.target.to_owned()));
         if point.flavour == Flavour::Lsm && !state.lsm_is_never_called {
             state.call_lsm(program.number);
         }
         Ok(self.object(&mut state, Some(program.number)))
     }
 
+    fn pin(&self, link: &FakeObject, path: &Path) -> Result<(), Errno> {
+        let mut state = self.state();
+        state.may_fail(Call::Pin)?;
+        let program = link.program.ok_or(Errno::EINVAL)?;
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        state.pins.insert(path.to_owned(), program);
+        Ok(())
+    }
+
     fn detach(&self, link: FakeObject) -> Result<(), Errno> {
         let result = {
             let mut state = self.state();
-            state.journal.extend(link.program.map(Happening::Detached));
+            if let Some(program) = link.program {
+                state.record(Happening::Detached(program));
+            }
             state.may_fail(Call::Detach)
         };
         drop(link);

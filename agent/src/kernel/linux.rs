@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use api::artefact::Flavour;
 
@@ -104,6 +106,14 @@ fn program_info<const SIZE: usize>(program: &OwnedFd, at: usize) -> Result<[u8; 
     let mut info = vec![0; at + SIZE];
     object_info(program.as_fd(), &mut info)?;
     info.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(Errno::EINVAL)
+}
+
+/// BPF_OBJ_PIN.
+fn obj_pin(fd: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let mut attr = Attr::new().input(0, path.as_bytes_with_nul()).u32(8, fd_of(&fd)).u32(12, 0);
+    // SAFETY: the path is a C string, of which the kernel reads no more than up to its zero.
+    unsafe { attr.call(Command::ObjPin) }.map(|_| ())
 }
 
 /// BPF_LINK_CREATE on a perf event.
@@ -268,6 +278,13 @@ impl Kernel for Linux {
             Flavour::Kprobe => attach_kprobe(program.as_fd(), point.target, false).map(LinuxLink::Perf),
             Flavour::Kretprobe => attach_kprobe(program.as_fd(), point.target, true).map(LinuxLink::Perf),
             Flavour::Tracepoint => attach_tracepoint(program.as_fd(), point.target).map(LinuxLink::Perf),
+        }
+    }
+
+    fn pin(&self, link: &LinuxLink, path: &Path) -> Result<(), Errno> {
+        match link {
+            LinuxLink::Direct(fd) => obj_pin(fd.as_fd(), path),
+            LinuxLink::Perf(perf) => obj_pin(perf.link().ok_or(Errno::EOPNOTSUPP)?, path),
         }
     }
 

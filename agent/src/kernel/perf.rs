@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::Errno;
@@ -49,6 +49,11 @@ pub struct PerfLink {
 }
 
 impl PerfLink {
+    /// The link, where the kernel has them for perf events. It holds the event, too.
+    pub fn link(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(AsFd::as_fd)
+    }
+
     /// Stops the event, then lets go of link and event.
     pub fn detach(self) -> Result<(), Errno> {
         let stopped = event_ioctl(&self.event, PERF_EVENT_IOC_DISABLE, 0);

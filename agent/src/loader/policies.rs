@@ -74,15 +74,17 @@ impl Policies {
         Some(Acquired { index, is_new: true })
     }
 
-    /// One program fewer counts for it.
-    pub fn release(&mut self, policy: &PolicyName) {
-        if let Some(known) = self.uses.get_mut(policy) {
-            known.programs -= 1;
-            if known.programs == 0 {
-                self.indices.give_back(known.index);
-                self.uses.remove(policy);
-            }
+    /// One program fewer counts for it; its index, if that was the last.
+    pub fn release(&mut self, policy: &PolicyName) -> Option<u32> {
+        let known = self.uses.get_mut(policy)?;
+        known.programs -= 1;
+        if known.programs > 0 {
+            return None;
         }
+        let index = known.index;
+        self.indices.give_back(index);
+        self.uses.remove(policy);
+        Some(index)
     }
 
     /// All policies and their indices, by name.

@@ -176,6 +176,16 @@ pub enum Leftover {
         /// How.
         errno: Errno,
     },
+    /// The file that keeps the program attached beyond this process could not be removed.
+    #[error(
+        "removing the pin of a program of {hook} that was taken away failed with {errno}; it runs on, switched off"
+    )]
+    Unpin {
+        /// Which.
+        hook: HookKey,
+        /// How.
+        errno: Errno,
+    },
     /// Process sets that nobody tests any more stay in the exec-time tables.
     #[error("taking unused process sets out of the exec-time tables: {0}")]
     Sets(SetError),

@@ -4,19 +4,22 @@
 //! Guarantee: on failure everything that was acquired for it is given back.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use api::artefact::{Artefact, ArtefactDigest, MapKind, MapSpec, SharedMap};
 
 use super::hook::HookKey;
 use super::indices::Indices;
+use super::past::PastCounts;
 use super::policies::{Policies, PolicyName};
 use super::relocate::{Values, relocate, shared_maps};
 use super::report::FailureReason;
 use super::sets::{ProcessBit, ProcessSets, RunningProcesses};
 use super::shared::{self, HOOKS, SharedMaps};
-use super::{POLICY_LIMIT, ProgramId};
+use super::{POLICY_LIMIT, ProgramId, sum};
 use crate::kernel::insn::INSN_SIZE;
-use crate::kernel::{AttachPoint, Kernel, MapShape, MapType, ProgramSpec, Rejection};
+use crate::kernel::{AttachPoint, Errno, Kernel, MapShape, MapType, ProgramSpec, Rejection};
+use crate::pins::PinDirectory;
 
 /// A program on a hook, with all that it holds.
 #[derive(Debug)]
@@ -29,6 +32,18 @@ pub struct Attached<K: Kernel> {
     pub program: K::Program,
     pub maps: Vec<K::Map>,
     pub link: K::Link,
+    pub pin: Pin,
+}
+
+/// What keeps a program attached beyond this process.
+#[derive(Debug)]
+pub enum Pin {
+    /// Nothing is to.
+    None,
+    /// This file.
+    At(PathBuf),
+    /// Nothing, although something was to.
+    Failed(Errno),
 }
 
 /// Places in shared maps that a program holds.
@@ -49,6 +64,8 @@ pub struct Shared<K: Kernel, P> {
     pub maps: SharedMaps<K>,
     pub slots: Indices,
     pub policies: Policies,
+    pub past: PastCounts,
+    pub pins: Option<PinDirectory>,
     pub sets: ProcessSets<K, P>,
 }
 
@@ -67,7 +84,8 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
         let mut held = Held { slot, ..Held::default() };
         match self.load(artefact, id, &mut held) {
             Ok((program, maps, link)) => {
-                Ok(Attached { digest, id, held, overlaps: artefact.overlaps, program, maps, link })
+                let pin = self.pin(&HookKey::of(artefact), id, &link);
+                Ok(Attached { digest, id, held, overlaps: artefact.overlaps, program, maps, link, pin })
             }
             Err(reason) => {
                 self.give_back(held, slot_is_new);
@@ -76,9 +94,20 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
         }
     }
 
-    /// Gives back what a program held; the slot only if no other program is on the hook.
+    /// Before the program is active, so that no active one is ever without.
+    fn pin(&self, hook: &HookKey, id: ProgramId, link: &K::Link) -> Pin {
+        let Some(pins) = &self.pins else { return Pin::None };
+        let place = pins.place(&format!("{}-{hook}", id.0));
+        self.kernel.pin(link, &place).map_or_else(Pin::Failed, |()| Pin::At(place))
+    }
+
+    /// Gives back what a program held, after it was detached; the slot only if no other program is on the hook.
     pub fn give_back(&mut self, held: Held, with_slot: bool) {
-        held.policies.iter().for_each(|policy| self.policies.release(policy));
+        for policy in &held.policies {
+            if let Some(index) = self.policies.release(policy) {
+                self.remember_counts(policy, index);
+            }
+        }
         held.sets.iter().for_each(|set| self.sets.release(set));
         if with_slot {
             self.slots.give_back(held.slot);
@@ -130,13 +159,27 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
             let acquired = self.policies.acquire(&policy);
             let acquired =
                 acquired.ok_or(FailureReason::TooMany { what: "policies", limit: POLICY_LIMIT })?;
-            held.policies.push(policy);
-            if acquired.is_new {
-                self.clear_counters(acquired.index)?;
+            if acquired.is_new
+                && let Err(reason) = self.clear_counters(acquired.index)
+            {
+                // What is there is another policy's.
+                self.policies.release(&policy);
+                return Err(reason);
             }
+            held.policies.push(policy);
             indices.push(acquired.index);
         }
         Ok(indices)
+    }
+
+    /// A policy that comes back goes on counting where it ended.
+    fn remember_counts(&mut self, policy: &PolicyName, index: u32) {
+        let map = self.maps.existing(SharedMap::PolicyCounters);
+        // What cannot be read is not added; the counters then go on from the sum before.
+        let cpus = map.and_then(|map| self.kernel.map_lookup(map, &index.to_ne_bytes()).ok().flatten());
+        if let Some(cpus) = cpus {
+            self.past.add(policy, sum(&cpus));
+        }
     }
 
     fn clear_counters(&mut self, index: u32) -> Result<(), FailureReason> {

@@ -8,7 +8,7 @@ use api::artefact::{ACTIVE_ALL, Artefact, SharedMap};
 use super::hook::HookKey;
 use super::report::{ApplyReport, FailureReason, HookReport, Leftover, Outcome};
 use super::sets::RunningProcesses;
-use super::stage::Attached;
+use super::stage::{Attached, Pin};
 use super::{Loader, distinct, entry};
 use crate::kernel::{Errno, Kernel};
 
@@ -127,7 +127,12 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
     }
 
     fn take_out(&mut self, hook: &HookKey, attached: Attached<K>, with_slot: bool, report: &mut ApplyReport) {
-        let Attached { held, link, program, maps, .. } = attached;
+        let Attached { held, link, program, maps, pin, .. } = attached;
+        if let Pin::At(path) = pin
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            report.leftovers.push(Leftover::Unpin { hook: hook.clone(), errno: error.into() });
+        }
         if let Err(errno) = self.shared.kernel.detach(link) {
             report.leftovers.push(Leftover::Detach { hook: hook.clone(), errno });
         }
@@ -139,6 +144,11 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         self.shared.give_back(held, with_slot);
     }
 
+    /// Lets go of everything without detaching: what is pinned stays attached and active.
+    pub fn leave(mut self) {
+        self.hooks.clear();
+    }
+
     /// Takes everything out of the kernel, and says what resisted.
     pub fn close(mut self) -> Vec<Leftover> {
         self.apply(&[]).leftovers
@@ -148,7 +158,8 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
 impl<K: Kernel, P: RunningProcesses> Drop for Loader<K, P> {
     fn drop(&mut self) {
         // Whoever wants to know calls `close`, after which there is nothing left to do.
-        if !self.hooks.is_empty() {
+        // Programs with pins were to outlive this process, whatever ends it.
+        if !self.hooks.is_empty() && self.shared.pins.is_none() {
             self.apply(&[]);
         }
     }

@@ -410,10 +410,10 @@ fn a_replaced_program_can_be_decoded_for_a_while() {
     let kernel = FakeKernel::new();
     let mut loader = loader(&kernel);
     let start = Instant::now();
-    loader.apply_at(&[artefact(Flavour::Fentry, "f", &["p"], 1)], start);
-    loader.apply_at(&[artefact(Flavour::Fentry, "f", &["p"], 2)], start);
+    loader.apply_at(&BTreeSet::new(), &[artefact(Flavour::Fentry, "f", &["p"], 1)], start);
+    loader.apply_at(&BTreeSet::new(), &[artefact(Flavour::Fentry, "f", &["p"], 2)], start);
     assert!(loader.schemas().get(1).is_some());
-    loader.apply_at(&[], start + Duration::from_secs(120));
+    loader.apply_at(&BTreeSet::new(), &[], start + Duration::from_secs(120));
     assert!(loader.schemas().get(1).is_none());
     assert!(loader.schemas().get(2).is_some());
 }

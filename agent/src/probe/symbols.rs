@@ -5,20 +5,22 @@ use std::fs;
 
 use super::{Places, ProbeNote};
 
-/// From tracefs if it may be read, which knows what can be traced; else all text symbols of /proc/kallsyms.
-pub fn read(places: &Places) -> Result<Vec<String>, ProbeNote> {
+/// From tracefs if it may be read, which knows what can be traced; else all text symbols of /proc/kallsyms. Those of
+/// modules (and of other BPF programs, which kallsyms lists as if they were) only if asked for.
+pub fn read(places: &Places, with_modules: bool) -> Result<Vec<String>, ProbeNote> {
+    let wanted = |text| lines(text).filter(move |line| with_modules || !line.ends_with(b"]"));
     let traceable = places.tracefs.as_ref().map(|path| fs::read(path.join("available_filter_functions")));
     let names: BTreeSet<&[u8]>;
     let text;
     match traceable {
         Some(Ok(functions)) if !functions.is_empty() => {
             text = functions;
-            names = lines(&text).filter_map(|line| line.split(|byte| *byte == b' ').next()).collect();
+            names = wanted(&text).filter_map(|line| line.split(|byte| *byte == b' ').next()).collect();
         }
         _ => {
             text =
                 fs::read(places.proc.join("kallsyms")).map_err(|error| ProbeNote::NoSymbols(error.into()))?;
-            names = lines(&text).filter_map(text_symbol).collect();
+            names = wanted(&text).filter_map(text_symbol).collect();
         }
     }
     let names = names.into_iter().filter(|name| is_function(name));

@@ -1,0 +1,263 @@
+//! In: what the operator wants this node to run, and a way to fetch artefacts. Out: it runs, it is on disk, and the answer
+//! that says so.
+//!
+//! Guarantees: one set at a time; a lower generation than the one in force, a set beyond the bounds, an artefact that is
+//! not what its name says change nothing. The set on disk is the one in force: of a hook that failed, what it ran before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::artefact::{Artefact, ArtefactDigest};
+use api::fleet::{Applied, Desired, HOOKS_MAX, POLICIES_MAX, Refusal};
+use tokio::sync::{Mutex, watch};
+
+use super::answer::{self, Refused};
+use super::node::Node;
+use super::store::{Store, digest};
+use crate::loader::{ApplyReport, InstalledHook, PolicyName};
+
+/// Bytes of artefacts that one change may bring, since all of them are in memory at once: two thousand times the size of
+/// a usual one.
+const CHANGE_MAX: usize = 128 << 20;
+
+/// A way to get an artefact's bytes.
+pub trait Fetch: Send + Sync + 'static {
+    /// All bytes, at most `ARTEFACT_MAX` of them. Whether they are right is not looked at.
+    fn fetch(&self, digest: ArtefactDigest) -> impl Future<Output = Result<Vec<u8>, Refused>> + Send;
+}
+
+/// The set in force, as others may know it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InForce {
+    /// Of the last set that was applied, 0 if there is none.
+    pub generation: u64,
+    /// Content address of what runs, empty if nothing was ever applied.
+    pub set_digest: Vec<u8>,
+    /// Hooks that do not run what the set asked.
+    pub failing: usize,
+    /// How long the last change took.
+    pub took: Duration,
+    /// Changes so far, refused ones included.
+    pub changes: u64,
+    /// Of them, refused as a whole.
+    pub refused: u64,
+    /// The last change could not be written to disk.
+    pub unstored: bool,
+}
+
+/// Called after a set was applied without failures.
+type WhenWhole = Box<dyn Fn() + Send + Sync>;
+
+/// The one place where sets are applied.
+pub struct Applier<N> {
+    node: N,
+    store: Option<Arc<Store>>,
+    /// Held while a set is applied.
+    turn: Mutex<()>,
+    in_force: watch::Sender<InForce>,
+    when_whole: WhenWhole,
+}
+
+impl<N: Node> Applier<N> {
+    /// Goes on from what is in force already. Without a store, nothing outlives the process.
+    pub fn new(
+        node: N,
+        store: Option<Store>,
+        in_force: InForce,
+        when_whole: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let in_force = watch::Sender::new(in_force);
+        let when_whole = Box::new(when_whole);
+        Applier { node, store: store.map(Arc::new), turn: Mutex::new(()), in_force, when_whole }
+    }
+
+    /// The loader.
+    pub fn node(&self) -> &N {
+        &self.node
+    }
+
+    /// The set in force, with every change of it.
+    pub fn in_force(&self) -> watch::Receiver<InForce> {
+        self.in_force.subscribe()
+    }
+
+    /// Applies a set, after the one that is being applied.
+    pub async fn apply(&self, desired: &Desired, fetch: &impl Fetch) -> Applied {
+        let _turn = self.turn.lock().await;
+        let begun = Instant::now();
+        let answer = match self.try_apply(desired, fetch, begun).await {
+            Ok(answer) => answer,
+            Err(why) => {
+                self.in_force.send_modify(|state| state.refused += 1);
+                tracing::warn!(generation = desired.generation, refusal = ?why.refusal, "set refused: {why}");
+                answer::refused(desired, &why)
+            }
+        };
+        self.in_force.send_modify(|state| state.changes += 1);
+        answer
+    }
+
+    async fn try_apply(
+        &self,
+        desired: &Desired,
+        fetch: &impl Fetch,
+        begun: Instant,
+    ) -> Result<Applied, Refused> {
+        let wanted = check(desired, self.in_force.borrow().generation)?;
+        let gone = |gone| Refused::new(Refusal::Unfetched, gone);
+        let installed = self.node.with(|engine| engine.installed()).await.map_err(gone)?;
+        let (kept, new) = self.gather(&wanted, &installed, fetch).await?;
+        check_policies(&installed, &kept, &new)?;
+        let (new, report, running) = {
+            let work = move |engine: &mut dyn super::engine::Engine| {
+                let report = engine.apply(&kept, &new);
+                (new, report, running(&engine.installed()))
+            };
+            self.node.with(work).await.map_err(gone)?
+        };
+        tell(desired, &report);
+        let mut answer = answer::applied(desired, &report);
+        let failing = report.failures().count();
+        if failing == 0 {
+            (self.when_whole)();
+        }
+        let in_force = Desired {
+            generation: desired.generation,
+            artefacts: running.iter().map(|digest| digest.0.to_vec()).collect(),
+        };
+        let set_digest = in_force.set_digest().to_vec();
+        let stored = self.save(in_force, new).await;
+        self.in_force.send_modify(|state| {
+            state.generation = desired.generation;
+            state.set_digest = set_digest;
+            state.failing = failing;
+            state.took = begun.elapsed();
+            state.unstored = stored.is_err();
+        });
+        if let Err(why) = stored {
+            tracing::error!(
+                generation = desired.generation,
+                "the set is in force, but would not outlive a restart: {why}"
+            );
+            answer.refusal = why.refusal as i32;
+            answer.refusal_text = why.text;
+        }
+        Ok(answer)
+    }
+
+    /// What stays, and what is loaded: from disk, else from the operator.
+    async fn gather(
+        &self,
+        wanted: &BTreeSet<ArtefactDigest>,
+        installed: &[InstalledHook],
+        fetch: &impl Fetch,
+    ) -> Result<(BTreeSet<ArtefactDigest>, Vec<Artefact>), Refused> {
+        let runs = running(installed);
+        let (mut kept, mut new, mut bytes) = (BTreeSet::new(), Vec::new(), 0);
+        for digest in wanted {
+            // One that runs but is not on disk is fetched to be stored.
+            let on_disk = self.store.as_ref().is_none_or(|store| store.has(*digest));
+            if on_disk && runs.contains(digest) {
+                kept.insert(*digest);
+                continue;
+            }
+            let artefact = match self.read(*digest).await {
+                Some(artefact) => artefact,
+                None => verify(*digest, fetch.fetch(*digest).await?)?,
+            };
+            bytes += prost::Message::encoded_len(&artefact);
+            if bytes > CHANGE_MAX {
+                let text = format!("its new programs have more than {CHANGE_MAX} bytes together");
+                return Err(Refused::new(Refusal::TooMany, text));
+            }
+            new.push(artefact);
+        }
+        Ok((kept, new))
+    }
+
+    async fn read(&self, digest: ArtefactDigest) -> Option<Artefact> {
+        let store = Arc::clone(self.store.as_ref()?);
+        let read = tokio::task::spawn_blocking(move || store.artefact(digest)).await.ok()?;
+        read.unwrap_or_else(|error| {
+            tracing::warn!("{error}; the program is fetched again");
+            None
+        })
+    }
+
+    async fn save(&self, in_force: Desired, new: Vec<Artefact>) -> Result<(), Refused> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        let saved = tokio::task::spawn_blocking(move || store.save(&in_force, &new)).await;
+        match saved {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Refused::new(Refusal::NotStored, error)),
+            Err(panic) => Err(Refused::new(Refusal::NotStored, panic)),
+        }
+    }
+}
+
+/// The bounds of the wire.
+fn check(desired: &Desired, in_force: u64) -> Result<BTreeSet<ArtefactDigest>, Refused> {
+    if desired.generation < in_force {
+        let text = format!("its generation is {}, and {in_force} is in force", desired.generation);
+        return Err(Refused::new(Refusal::OldGeneration, text));
+    }
+    if desired.artefacts.len() > HOOKS_MAX {
+        let text = format!("it has {} programs, and a node holds {HOOKS_MAX}", desired.artefacts.len());
+        return Err(Refused::new(Refusal::TooMany, text));
+    }
+    let bad = |text| Refused::new(Refusal::BadArtefact, text);
+    if !desired.artefacts.is_sorted_by(|a, b| a < b) {
+        return Err(bad("its digests are not in ascending order, each once"));
+    }
+    let digests: Option<BTreeSet<_>> = desired.artefacts.iter().map(|name| digest(name)).collect();
+    digests.ok_or_else(|| bad("one of its digests does not have 32 bytes"))
+}
+
+fn verify(digest: ArtefactDigest, bytes: Vec<u8>) -> Result<Artefact, Refused> {
+    let bad = |what| Refused::new(Refusal::BadArtefact, format!("the program {digest} {what}"));
+    let artefact: Artefact =
+        prost::Message::decode(&*bytes).map_err(|_| bad("that the operator sent does not decode"))?;
+    // Of the encoding, so that bytes which decode to the same are not taken for it.
+    if artefact.digest() != digest || prost::Message::encoded_len(&artefact) != bytes.len() {
+        return Err(bad("that the operator sent has another digest"));
+    }
+    Ok(artefact)
+}
+
+fn check_policies(
+    installed: &[InstalledHook],
+    kept: &BTreeSet<ArtefactDigest>,
+    new: &[Artefact],
+) -> Result<(), Refused> {
+    let staying = installed.iter().filter(|hook| kept.contains(&hook.digest));
+    let mut policies: BTreeSet<PolicyName> = staying.flat_map(|hook| hook.policies.iter().cloned()).collect();
+    policies.extend(new.iter().flat_map(|artefact| artefact.hooks.iter().map(PolicyName::of)));
+    if policies.len() > POLICIES_MAX {
+        let text = format!("it has {} policies, and a node holds {POLICIES_MAX}", policies.len());
+        return Err(Refused::new(Refusal::TooMany, text));
+    }
+    Ok(())
+}
+
+/// Content addresses of what runs.
+pub fn running(installed: &[InstalledHook]) -> BTreeSet<ArtefactDigest> {
+    installed.iter().map(|hook| hook.digest).collect()
+}
+
+/// For the log.
+pub fn tell(desired: &Desired, report: &ApplyReport) {
+    for (hook, failure) in report.failures() {
+        let policies: Vec<String> = hook.policies.iter().map(ToString::to_string).collect();
+        tracing::error!(hook = %hook.hook, policies = policies.join(","), "hook failed: {failure}");
+    }
+    for leftover in &report.leftovers {
+        tracing::warn!("{leftover}");
+    }
+    tracing::info!(
+        generation = desired.generation,
+        hooks = report.hooks.len(),
+        failing = report.failures().count(),
+        "set applied"
+    );
+}

@@ -1,0 +1,100 @@
+//! In: sets of artefacts to run. Out: the loader of this host, or one on a fake kernel, behind one trait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::artefact::{Artefact, ArtefactDigest};
+
+use crate::kernel::Errno;
+use crate::kernel::fake::FakeKernel;
+use crate::loader::fake::NoProcesses;
+use crate::loader::{ApplyReport, HookKey, InstalledHook, Loader, PolicyCounts};
+use crate::session::{Session, SessionError, Totals};
+
+/// What runs programs.
+pub trait Engine {
+    /// Makes the kernel run `kept`, which runs already, and `new`, and nothing else. See [`Loader::apply_beside`].
+    fn apply(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport;
+    /// Hooks that have a program.
+    fn installed(&self) -> Vec<InstalledHook>;
+    /// What was counted so far.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn reading(&self) -> Result<Reading, ReadError>;
+}
+
+/// Counters could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Those of the policies.
+    #[error("the policies' counters could not be read: {0}")]
+    Policies(Errno),
+    /// Those of the fixed programs.
+    #[error("the counters of the programs that follow processes could not be read: {0}")]
+    Base(#[from] SessionError),
+}
+
+/// Counts at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// By policy.
+    pub policies: Vec<PolicyCounts>,
+    /// Calls that no program of their hook looked at, by hook.
+    pub missed: BTreeMap<HookKey, u64>,
+    /// Of the reader of records.
+    pub totals: Totals,
+    /// Programs that end with this process although they were to stay, and why.
+    pub unpinned: Vec<(String, String)>,
+}
+
+impl Reading {
+    /// Records of processes that were lost.
+    pub fn lost(&self) -> u64 {
+        self.totals.losses.total()
+    }
+
+    /// Calls that no program looked at, over all hooks.
+    pub fn missed_total(&self) -> u64 {
+        self.missed.values().fold(0, |sum, missed| sum.saturating_add(*missed))
+    }
+}
+
+impl Engine for Session {
+    fn apply(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport {
+        let report = self.apply_beside(kept, new);
+        crate::kernel::give_back_memory();
+        report
+    }
+
+    fn installed(&self) -> Vec<InstalledHook> {
+        Session::installed(self)
+    }
+
+    fn reading(&self) -> Result<Reading, ReadError> {
+        Ok(Reading {
+            policies: self.policy_counts().map_err(ReadError::Policies)?,
+            missed: self.missed_calls().map_err(ReadError::Policies)?,
+            totals: self.totals()?,
+            unpinned: self.unpinned(),
+        })
+    }
+}
+
+/// The loader on a fake kernel, without processes and records: for tests without root.
+pub type FakeEngine = Loader<FakeKernel, NoProcesses>;
+
+impl Engine for FakeEngine {
+    fn apply(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport {
+        self.apply_beside(kept, new)
+    }
+
+    fn installed(&self) -> Vec<InstalledHook> {
+        Loader::installed(self)
+    }
+
+    fn reading(&self) -> Result<Reading, ReadError> {
+        let policies = self.counters().map_err(ReadError::Policies)?;
+        let missed = Loader::missed(self).map_err(ReadError::Policies)?;
+        Ok(Reading { policies, missed, ..Reading::default() })
+    }
+}

@@ -1,0 +1,3 @@
+//! In: the command line. Out: the agent of a node, until a signal.
+
+fn main() {}

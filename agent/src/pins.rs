@@ -1,0 +1,211 @@
+//! In: links that are to outlive the agent. Out: files for them on a BPF file system, and their removal.
+//!
+//! `ROOT/vLAYOUT/INSTANCE/LINK`: each process that loads programs has a folder of its own, so that a new agent attaches
+//! everything before it lets go of what its predecessor left. Nothing here follows symbolic links, nor touches what
+//! does not have this form.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Changes with what is in an instance's folder.
+const LAYOUT: u32 = 1;
+/// Magic number of BPF file systems (include/uapi/linux/magic.h).
+const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
+/// Longest name of a pin: far below the 255 bytes of a file name.
+const NAME_MAX: usize = 120;
+
+/// Pins could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// Not where pins can be.
+    #[error(
+        "{} is not on a BPF file system, so nothing can outlive the agent: \
+         mount one with `mount -t bpf bpf /sys/fs/bpf`, and into the agent's container", .0.display()
+    )]
+    NotBpf(PathBuf),
+    /// A folder or a file.
+    #[error("{what} {} failed: {error}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// How it failed.
+        error: io::Error,
+    },
+}
+
+/// The pins of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinDirectory {
+    root: PathBuf,
+    own: PathBuf,
+}
+
+/// Whether pins can be made at a path, or will be once its missing folders are made.
+///
+/// # Errors
+/// They cannot.
+pub fn check_bpf_file_system(root: &Path) -> Result<(), PinError> {
+    let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let found = rustix::fs::statfs(existing).map_err(|errno| failed("looking at", existing)(errno.into()))?;
+    let is_bpf = u32::try_from(found.f_type).is_ok_and(|kind| kind == BPF_FS_MAGIC);
+    if is_bpf { Ok(()) } else { Err(PinError::NotBpf(root.to_owned())) }
+}
+
+impl PinDirectory {
+    /// Makes a folder for this process. Whether it is on a BPF file system, [`check_bpf_file_system`] tells.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create(root: &Path) -> Result<PinDirectory, PinError> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let instance = format!("{:010}{:09}-{}", now.tv_sec, now.tv_nsec, std::process::id());
+        let own = root.join(format!("v{LAYOUT}")).join(instance);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&own);
+        made.map_err(failed("making the folder", &own))?;
+        Ok(PinDirectory { root: root.to_owned(), own })
+    }
+
+    /// Where to pin something of this name; letters, digits, `_` and `-` stay (the file system takes no dots).
+    pub fn place(&self, name: &str) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        self.own.join(name.chars().map(plain).take(NAME_MAX).collect::<String>())
+    }
+
+    /// Removes what other processes have pinned, and gives the number of pins. What runs by them alone ends.
+    ///
+    /// # Errors
+    /// The first that resisted; the others are removed.
+    pub fn remove_others(&self) -> Result<usize, PinError> {
+        remove(&self.root, |instance| instance != self.own)
+    }
+
+    /// Pins of other processes.
+    pub fn count_others(&self) -> usize {
+        let others = instances(&self.root).into_iter().filter(|instance| *instance != self.own);
+        others.map(|instance| entries(&instance).len()).sum()
+    }
+
+    /// Removes this process's pins and its folder.
+    ///
+    /// # Errors
+    /// The first that resisted; the others are removed.
+    pub fn remove_own(&self) -> Result<usize, PinError> {
+        remove(&self.root, |instance| instance == self.own)
+    }
+}
+
+/// Removes every pin of this product.
+///
+/// # Errors
+/// The first that resisted; the others are removed.
+pub fn remove_all(root: &Path) -> Result<usize, PinError> {
+    let removed = remove(root, |_| true)?;
+    match fs::remove_dir(root) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", root)(error)),
+        _ => Ok(removed),
+    }
+}
+
+fn remove(root: &Path, chosen: impl Fn(&Path) -> bool) -> Result<usize, PinError> {
+    let mut removed = 0;
+    let mut first = None;
+    let mut keep = |result: Result<(), PinError>| match result {
+        Ok(()) => true,
+        Err(error) => {
+            first.get_or_insert(error);
+            false
+        }
+    };
+    for instance in instances(root).into_iter().filter(|instance| chosen(instance)) {
+        for pin in entries(&instance) {
+            let gone = fs::remove_file(&pin).map_err(failed("removing the pin", &pin));
+            removed += usize::from(keep(gone));
+        }
+        keep(fs::remove_dir(&instance).map_err(failed("removing the folder", &instance)));
+    }
+    // Other instances may still be there.
+    for layout in layouts(root) {
+        let _ = fs::remove_dir(layout);
+    }
+    first.map_or(Ok(removed), Err)
+}
+
+fn instances(root: &Path) -> Vec<PathBuf> {
+    layouts(root).iter().flat_map(|layout| entries(layout)).filter(|path| is_folder(path)).collect()
+}
+
+fn layouts(root: &Path) -> Vec<PathBuf> {
+    let is_layout = |path: &PathBuf| {
+        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('v'));
+        number.is_some_and(|number| number.parse::<u32>().is_ok()) && is_folder(path)
+    };
+    entries(root).into_iter().filter(is_layout).collect()
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = found.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> PinError + 'a {
+    move |error| PinError::File { what, path: path.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_process_has_a_folder_and_removes_those_of_others() {
+        let root = tempfile::tempdir().unwrap();
+        let first = PinDirectory::create(root.path()).unwrap();
+        fs::write(first.place("lsm:bpf_lsm_file_open-1"), "").unwrap();
+        let old_layout = root.path().join("v0/somebody");
+        fs::create_dir_all(&old_layout).unwrap();
+        fs::write(old_layout.join("link"), "").unwrap();
+        let second = PinDirectory::create(root.path()).unwrap();
+        fs::write(second.place("sys_enter.x"), "").unwrap();
+        assert_eq!(second.count_others(), 2);
+        assert_eq!(second.remove_others().unwrap(), 2);
+        assert!(second.place("sys_enter.x").exists() && !first.own.exists() && !old_layout.exists());
+        assert_eq!(second.remove_own().unwrap(), 1);
+        assert!(!second.own.exists());
+    }
+
+    #[test]
+    fn only_what_has_the_form_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir_all(outside.path().join("instance")).unwrap();
+        fs::write(outside.path().join("instance/precious"), "").unwrap();
+        std::os::unix::fs::symlink(outside.path(), root.path().join("v7")).unwrap();
+        fs::create_dir(root.path().join("other")).unwrap();
+        fs::write(root.path().join("other/file"), "").unwrap();
+        assert!(remove_all(root.path()).is_err(), "the root is not empty, so it stays");
+        assert!(outside.path().join("instance/precious").exists() && root.path().join("other/file").exists());
+        assert!(matches!(check_bpf_file_system(root.path()), Err(PinError::NotBpf(_))));
+    }
+
+    #[test]
+    fn nothing_pinned_is_nothing_removed() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(remove_all(&root.path().join("never")).unwrap(), 0);
+    }
+
+    #[test]
+    fn names_are_made_plain() {
+        let pins = PinDirectory { root: "/r".into(), own: "/r/v1/i".into() };
+        assert_eq!(pins.place("kprobe:a.b/c 1-2"), Path::new("/r/v1/i/kprobe_a_b_c_1-2"));
+        assert!(pins.place(&"x".repeat(500)).file_name().unwrap().len() <= NAME_MAX);
+    }
+}
