@@ -26,7 +26,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let definition = kind.yaml().with_context(|| format!("rendering the definition of {kind}"))?;
         let name = PathBuf::from(kind.file_name());
         for (path, text) in [
-            (folder.join("generated").join(&name), definition),
+            (folder.join("generated").join(&name), definition.clone()),
+            // helm reads only files below the chart.
+            (workspace::root().join("charts/ferragon/files/crds").join(&name), definition),
             // Not beside the definitions: `kubectl apply` takes all files of a folder.
             (folder.join("schemas").join(name.with_extension("json")), kind.spec_schema_json()),
         ] {
