@@ -1,16 +1,30 @@
 //! In: events, and what the user asked for. Out: whether to show an event.
+//!
+//! Conditions that are asked for and not implemented are refused, never ignored. Requests come from other processes,
+//! so what they may cost is bounded.
 
-use regex_lite::Regex;
+mod condition;
+mod labels;
+
+use regex_lite::{Regex, RegexBuilder};
 
 use crate::event::{Event, EventType};
+use crate::tetragon::{self, CapFilter, CapFilterSet, GetEventsRequest};
+use condition::{CapSet, CapTest, Condition, Text};
+use labels::LabelSelector;
+
+/// Filters in one request.
+pub const FILTERS_MAX: usize = 64;
+/// Regular expressions in one request.
+pub const PATTERNS_MAX: usize = 64;
+/// Bytes of one compiled regular expression: a hundred paths fit. With [`PATTERNS_MAX`], 16 MiB for a request.
+const PATTERN_SIZE_MAX: usize = 256 * 1024;
+/// Kinds of events that the protocol has and that never happen here: asking for them is no mistake.
+const NEVER_SENT: [i32; 6] = [11, 12, 27, 29, 40_000, 40_001];
 
 /// Conditions on events. All that are given must hold; of several values in one condition, one must.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
-    event_types: Vec<EventType>,
-    policy_names: Vec<String>,
-    binaries: Vec<Regex>,
-}
+pub struct Filter(Vec<Condition>);
 
 /// A value that no condition can be made of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +36,44 @@ pub enum FilterError {
         given: String,
     },
     /// Not a regular expression.
-    #[error("{given:?} is not a regular expression for binaries: {why}")]
-    Binary {
+    #[error("{field}: {given:?} is not a regular expression: {why}")]
+    Pattern {
+        /// Field of the filter.
+        field: &'static str,
         /// As given.
         given: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// Not a label selector.
+    #[error("labels: {part:?} in {given:?} is not a requirement on labels such as app=web")]
+    Labels {
+        /// As given.
+        given: String,
+        /// What is wrong with it.
+        part: String,
+    },
+    /// Not a capability.
+    #[error("capabilities: {given} is not the number of a capability")]
+    Capability {
+        /// As given.
+        given: i32,
+    },
+    /// A field of the protocol that is not implemented.
+    #[error("{field} is not implemented: leave it out")]
+    Unsupported {
+        /// The field.
+        field: &'static str,
+    },
+    /// More than a request may have.
+    #[error("there are {given} {what}, at most {limit} can be used in a request")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+        /// How many there may be.
+        limit: usize,
     },
 }
 
@@ -40,111 +86,217 @@ impl Filter {
     ///
     /// `event_types`: protocol names in either case. `policy_names`: exact. `binaries`: regular expressions for a
     /// part of the binary's path.
+    ///
+    /// # Errors
+    /// The first value that is none.
     pub fn parse(
         event_types: &[String],
         policy_names: &[String],
         binaries: &[String],
     ) -> Result<Filter, FilterError> {
-        let event_types = event_types.iter().map(|given| {
-            EventType::parse(given).ok_or_else(|| FilterError::EventType { given: given.clone() })
-        });
-        let binaries = binaries.iter().map(|given| {
-            Regex::new(given)
-                .map_err(|error| FilterError::Binary { given: given.clone(), why: error.to_string() })
-        });
-        Ok(Filter {
-            event_types: event_types.collect::<Result<_, _>>()?,
+        Filter::compile(&tetragon::Filter {
+            event_set: event_types.iter().map(|given| event_type(given)).collect::<Result<_, _>>()?,
             policy_names: policy_names.to_vec(),
-            binaries: binaries.collect::<Result<_, _>>()?,
+            binary_regex: binaries.to_vec(),
+            ..tetragon::Filter::default()
         })
     }
 
-    /// Whether to show `event`. Events of the process life cycle have no policy.
-    pub fn accepts(&self, event: &Event) -> bool {
-        let policy = event.hook().map(|hook| &hook.policy_name);
-        let binary = &event.subject().process.binary;
-        (self.event_types.is_empty() || self.event_types.contains(&event.kind()))
-            && (self.policy_names.is_empty() || policy.is_some_and(|name| self.policy_names.contains(name)))
-            && (self.binaries.is_empty() || self.binaries.iter().any(|regex| regex.is_match(binary)))
+    /// Reads one filter of a request.
+    ///
+    /// # Errors
+    /// The first field that is not implemented, or value that is none.
+    pub fn compile(asked: &tetragon::Filter) -> Result<Filter, FilterError> {
+        refuse_unsupported(asked)?;
+        let mut conditions = Vec::new();
+        if !asked.event_set.is_empty() {
+            conditions.push(Condition::EventTypes(event_types(&asked.event_set)?));
+        }
+        if !asked.policy_names.is_empty() {
+            conditions.push(Condition::Policies(asked.policy_names.clone()));
+        }
+        if !asked.namespace.is_empty() {
+            conditions.push(Condition::Namespaces(asked.namespace.clone()));
+        }
+        if !asked.pid.is_empty() {
+            conditions.push(Condition::Pids(asked.pid.clone()));
+        }
+        conditions.extend(asked.health_check.map(Condition::HealthCheck));
+        conditions.extend(asked.in_init_tree.map(Condition::InInitTree));
+        if let Some(capabilities) = &asked.capabilities {
+            add_capabilities(capabilities, &mut conditions)?;
+        }
+        if !asked.labels.is_empty() {
+            conditions.push(Condition::Labels(selectors(&asked.labels)?));
+        }
+        // Last, because they cost most.
+        for (text, field, patterns) in texts(asked) {
+            if !patterns.is_empty() {
+                let patterns =
+                    patterns.iter().map(|given| pattern(field, given)).collect::<Result<_, _>>()?;
+                conditions.push(Condition::Text(text, patterns));
+            }
+        }
+        Ok(Filter(conditions))
     }
+
+    /// Whether to show `event`.
+    pub fn accepts(&self, event: &Event) -> bool {
+        self.0.iter().all(|condition| condition.holds(event))
+    }
+}
+
+/// Which events a client wants.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    allow: Vec<Filter>,
+    deny: Vec<Filter>,
+}
+
+/// A request that is not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    /// One of its filters.
+    #[error("{list}[{at}]: {error}")]
+    Filter {
+        /// `allow_list` or `deny_list`.
+        list: &'static str,
+        /// Place in it.
+        at: usize,
+        /// What is wrong there.
+        error: FilterError,
+    },
+    /// The request as a whole.
+    #[error("{0}")]
+    Request(FilterError),
+}
+
+impl Selection {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// It asks for what is not implemented, for what is nonsense, or for too much.
+    pub fn compile(request: &GetEventsRequest) -> Result<Selection, SelectionError> {
+        if !request.field_filters.is_empty() {
+            return Err(SelectionError::Request(FilterError::Unsupported { field: "field_filters" }));
+        }
+        if request.aggregation_options.is_some() {
+            return Err(SelectionError::Request(FilterError::Unsupported { field: "aggregation_options" }));
+        }
+        let filters = || request.allow_list.iter().chain(&request.deny_list);
+        let patterns = filters().flat_map(texts).map(|(_, _, patterns)| patterns.len()).sum();
+        for (what, given, limit) in
+            [("filters", filters().count(), FILTERS_MAX), ("regular expressions", patterns, PATTERNS_MAX)]
+        {
+            if given > limit {
+                return Err(SelectionError::Request(FilterError::TooMany { what, given, limit }));
+            }
+        }
+        let compile = |list: &'static str, filters: &[tetragon::Filter]| {
+            let one = |(at, filter)| {
+                Filter::compile(filter).map_err(|error| SelectionError::Filter { list, at, error })
+            };
+            filters.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Selection {
+            allow: compile("allow_list", &request.allow_list)?,
+            deny: compile("deny_list", &request.deny_list)?,
+        })
+    }
+
+    /// Whether to send `event`.
+    pub fn accepts(&self, event: &Event) -> bool {
+        (self.allow.is_empty() || self.allow.iter().any(|filter| filter.accepts(event)))
+            && !self.deny.iter().any(|filter| filter.accepts(event))
+    }
+}
+
+/// Number of an event type by its name, in either case.
+///
+/// # Errors
+/// There is no such type.
+pub fn event_type(name: &str) -> Result<i32, FilterError> {
+    let known = EventType::parse(name).map(|kind| kind as i32);
+    known.ok_or_else(|| FilterError::EventType { given: name.to_owned() })
+}
+
+fn event_types(numbers: &[i32]) -> Result<Vec<EventType>, FilterError> {
+    let mut types = Vec::new();
+    for number in numbers {
+        match EventType::ALL.into_iter().find(|kind| *kind as i32 == *number) {
+            Some(kind) => types.push(kind),
+            None if NEVER_SENT.contains(number) => {}
+            None => return Err(FilterError::EventType { given: number.to_string() }),
+        }
+    }
+    Ok(types)
+}
+
+fn refuse_unsupported(asked: &tetragon::Filter) -> Result<(), FilterError> {
+    for (field, given) in [
+        ("pid_set", !asked.pid_set.is_empty()),
+        ("cel_expression", !asked.cel_expression.is_empty()),
+        ("ancestor_binary_regex", !asked.ancestor_binary_regex.is_empty()),
+    ] {
+        if given {
+            return Err(FilterError::Unsupported { field });
+        }
+    }
+    Ok(())
+}
+
+fn texts(asked: &tetragon::Filter) -> [(Text, &'static str, &[String]); 8] {
+    [
+        (Text::Namespace, "namespace_regex", &asked.namespace_regex),
+        (Text::Pod, "pod_regex", &asked.pod_regex),
+        (Text::ContainerName, "container_name_regex", &asked.container_name_regex),
+        (Text::ContainerId, "container_id", &asked.container_id),
+        (Text::Binary, "binary_regex", &asked.binary_regex),
+        (Text::ParentBinary, "parent_binary_regex", &asked.parent_binary_regex),
+        (Text::Arguments, "arguments_regex", &asked.arguments_regex),
+        (Text::ParentArguments, "parent_arguments_regex", &asked.parent_arguments_regex),
+    ]
+}
+
+fn pattern(field: &'static str, given: &str) -> Result<Regex, FilterError> {
+    RegexBuilder::new(given).size_limit(PATTERN_SIZE_MAX).build().map_err(|error| FilterError::Pattern {
+        field,
+        given: given.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+fn selectors(asked: &[String]) -> Result<Vec<LabelSelector>, FilterError> {
+    let read = |given: &String| {
+        LabelSelector::parse(given).map_err(|part| FilterError::Labels { given: given.clone(), part })
+    };
+    asked.iter().map(read).collect()
+}
+
+fn add_capabilities(asked: &CapFilter, conditions: &mut Vec<Condition>) -> Result<(), FilterError> {
+    for (set, tests) in [
+        (CapSet::Permitted, &asked.permitted),
+        (CapSet::Effective, &asked.effective),
+        (CapSet::Inheritable, &asked.inheritable),
+    ] {
+        let Some(CapFilterSet { any, all, exactly, none }) = tests else { continue };
+        for (test, numbers) in
+            [(CapTest::Any, any), (CapTest::All, all), (CapTest::Exactly, exactly), (CapTest::None, none)]
+        {
+            if !numbers.is_empty() {
+                conditions.push(Condition::Capabilities(set, test, capability_bits(numbers)?));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn capability_bits(numbers: &[i32]) -> Result<u64, FilterError> {
+    numbers.iter().try_fold(0, |bits, number| {
+        let bit = u32::try_from(*number).ok().and_then(|number| 1_u64.checked_shl(number));
+        Ok(bits | bit.ok_or(FilterError::Capability { given: *number })?)
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::artefact::{EventKind, HookSchema};
-    use crate::event::{
-        Action, Body, Hook, HookEvent, Process, ProcessExec, ProcessInfo, Subject, Timestamp,
-    };
-
-    fn event(binary: &str, policy: Option<&str>) -> Event {
-        let info = ProcessInfo { binary: binary.into(), ..ProcessInfo::default() };
-        let process = Subject { process: Arc::new(Process::new(info)), tid: 1, refcnt: 0 };
-        let body = match policy {
-            None => Body::Exec(ProcessExec { process, parent: None, ancestors: vec![] }),
-            Some(policy) => {
-                let schema = HookSchema {
-                    policy_name: policy.into(),
-                    event: EventKind::Lsm as i32,
-                    ..HookSchema::default()
-                };
-                Body::Lsm(HookEvent {
-                    process,
-                    parent: None,
-                    ancestors: vec![],
-                    hook: Arc::new(Hook::from_schema(&schema).unwrap()),
-                    args: vec![],
-                    ret: None,
-                    action: Action::Post,
-                    return_action: Action::Unknown,
-                })
-            }
-        };
-        Event { body, node_name: "n".into(), time: Timestamp(0) }
-    }
-
-    fn filter(types: &[&str], policies: &[&str], binaries: &[&str]) -> Result<Filter, FilterError> {
-        let [types, policies, binaries] = [types, policies, binaries]
-            .map(|list| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        Filter::parse(&types, &policies, &binaries)
-    }
-
-    #[test]
-    fn no_condition_accepts_everything() {
-        let filter = filter(&[], &[], &[]).unwrap();
-        assert!(filter.accepts(&event("", None)) && filter.accepts(&event("/bin/sh", Some("p"))));
-    }
-
-    #[test]
-    fn each_condition_must_hold_with_one_of_its_values() {
-        let filter = filter(&["process_lsm", "PROCESS_EXEC"], &["p", "q"], &["^/usr/bin/", "cat$"]).unwrap();
-        for (binary, policy, accepted) in [
-            ("/usr/bin/id", Some("p"), true),
-            ("/bin/cat", Some("q"), true),
-            ("/bin/catx", Some("q"), false),
-            ("/usr/bin/id", Some("r"), false),
-            ("/usr/bin/id", None, false),
-        ] {
-            assert_eq!(filter.accepts(&event(binary, policy)), accepted, "{binary} {policy:?}");
-        }
-    }
-
-    #[test]
-    fn event_types_are_compared() {
-        let filter = filter(&["PROCESS_EXIT"], &[], &[]).unwrap();
-        assert!(!filter.accepts(&event("/bin/cat", None)));
-    }
-
-    #[test]
-    fn bad_values_are_named() {
-        let error = filter(&["PROCESS_FORK"], &[], &[]).unwrap_err().to_string();
-        assert!(
-            error.contains("\"PROCESS_FORK\"") && error.contains("PROCESS_EXEC, PROCESS_EXIT"),
-            "{error}"
-        );
-        let error = filter(&[], &[], &["a("]).unwrap_err().to_string();
-        assert!(error.contains("\"a(\""), "{error}");
-    }
-}
+mod tests;

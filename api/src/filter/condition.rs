@@ -1,0 +1,136 @@
+//! In: an event. Out: whether one condition of a filter holds for it.
+
+use regex_lite::Regex;
+
+use super::labels::LabelSelector;
+use crate::event::{Body, Event, EventType, Pod, Process};
+
+/// One condition.
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    /// Kind of the event.
+    EventTypes(Vec<EventType>),
+    /// Policy of the event; events of the process life cycle have none.
+    Policies(Vec<String>),
+    /// One of these is found in a text of the event.
+    Text(Text, Vec<Regex>),
+    /// The pod's namespace; empty for events without a pod.
+    Namespaces(Vec<String>),
+    /// Process id.
+    Pids(Vec<u32>),
+    /// The pod's labels.
+    Labels(Vec<LabelSelector>),
+    /// Capabilities of the process; one that is not known has none that match.
+    Capabilities(CapSet, CapTest, u64),
+    /// Whether the command equals one of its container's exec probes.
+    HealthCheck(bool),
+    /// Whether it descends from its container's first process; not known is neither.
+    InInitTree(bool),
+}
+
+/// A text of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    Binary,
+    Arguments,
+    ParentBinary,
+    ParentArguments,
+    Namespace,
+    Pod,
+    ContainerId,
+    ContainerName,
+}
+
+/// Which capabilities of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CapSet {
+    Permitted,
+    Effective,
+    Inheritable,
+}
+
+/// How they must relate to those of the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CapTest {
+    Any,
+    All,
+    Exactly,
+    None,
+}
+
+impl Condition {
+    pub(super) fn holds(&self, event: &Event) -> bool {
+        let process: &Process = &event.subject().process;
+        match self {
+            Condition::EventTypes(types) => types.contains(&event.kind()),
+            Condition::Policies(names) => event.hook().is_some_and(|hook| names.contains(&hook.policy_name)),
+            Condition::Text(text, patterns) => {
+                text.of(event).is_some_and(|text| patterns.iter().any(|pattern| pattern.is_match(text)))
+            }
+            Condition::Namespaces(names) => {
+                let namespace = process.pod.as_ref().map_or("", |pod| &pod.namespace);
+                names.iter().any(|name| name == namespace)
+            }
+            Condition::Pids(pids) => pids.contains(&process.pid),
+            Condition::Labels(selectors) => process
+                .pod
+                .as_ref()
+                .is_some_and(|pod| selectors.iter().any(|selector| selector.matches(&pod.labels))),
+            Condition::Capabilities(set, test, wanted) => {
+                process.cap.is_some_and(|caps| test.holds(set.of(caps), *wanted))
+            }
+            Condition::HealthCheck(wanted) => {
+                let container = process.pod.as_ref().and_then(|pod| pod.container.as_ref());
+                container.is_some_and(|container| container.maybe_exec_probe) == *wanted
+            }
+            Condition::InInitTree(wanted) => process.in_init_tree == Some(*wanted),
+        }
+    }
+}
+
+impl Text {
+    /// `None`: the event has no such text.
+    fn of(self, event: &Event) -> Option<&str> {
+        let process: &Process = &event.subject().process;
+        let pod: Option<&Pod> = process.pod.as_deref();
+        match self {
+            Text::Binary => Some(&process.binary),
+            Text::Arguments => Some(&process.arguments),
+            Text::ParentBinary => parent(event).map(|parent| parent.binary.as_str()),
+            Text::ParentArguments => parent(event).map(|parent| parent.arguments.as_str()),
+            Text::Namespace => pod.map(|pod| pod.namespace.as_str()),
+            Text::Pod => pod.map(|pod| pod.name.as_str()),
+            Text::ContainerId => Some(process.docker.as_str()).filter(|id| !id.is_empty()),
+            Text::ContainerName => pod.and_then(|pod| pod.container.as_ref()).map(|one| one.name.as_str()),
+        }
+    }
+}
+
+fn parent(event: &Event) -> Option<&Process> {
+    match &event.body {
+        Body::Exec(event) => event.parent.as_deref(),
+        Body::Exit(event) => event.parent.as_deref(),
+        Body::Kprobe(event) | Body::Tracepoint(event) | Body::Lsm(event) => event.parent.as_deref(),
+    }
+}
+
+impl CapSet {
+    fn of(self, caps: crate::event::Capabilities) -> u64 {
+        match self {
+            CapSet::Permitted => caps.permitted,
+            CapSet::Effective => caps.effective,
+            CapSet::Inheritable => caps.inheritable,
+        }
+    }
+}
+
+impl CapTest {
+    fn holds(self, set: u64, wanted: u64) -> bool {
+        match self {
+            CapTest::Any => set & wanted != 0,
+            CapTest::All => set & wanted == wanted,
+            CapTest::Exactly => set == wanted,
+            CapTest::None => set & wanted == 0,
+        }
+    }
+}
