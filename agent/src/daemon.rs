@@ -4,12 +4,134 @@
 //! Two kinds of threads: one owns the session (kernel, records, processes) and does what the others ask between two looks
 //! at the records; a small async runtime talks to the operator, to those who read events, and to those who look after
 //! the agent's health.
+//!
+//! Guarantees:
+//! * the stored set runs before anybody is called;
+//! * programs are pinned: what a predecessor left goes only when a whole set runs (or when it runs nothing);
+//! * when the agent ends, whatever ends it, what is in force goes on; if that is nothing, nothing stays.
 
 pub mod answer;
 pub mod applier;
 pub mod backoff;
+pub mod config;
 pub mod dial;
 pub mod engine;
 pub mod fleet;
+pub mod http;
+pub mod logging;
+pub mod metrics;
 pub mod node;
+mod service;
+mod session_thread;
+pub mod simulated;
+pub mod start;
 pub mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::pins::{PinDirectory, PinError, check_bpf_file_system};
+use crate::probe::ProbeError;
+use crate::session::SessionError;
+use config::Config;
+use store::StoreError;
+
+/// How long an agent waits for its predecessor to end.
+const PREDECESSOR: Duration = Duration::from_secs(30);
+
+/// The agent could not start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another one runs.
+    #[error("another agent holds {}: this one has waited {} s for it to end", .0.display(), PREDECESSOR.as_secs())]
+    Running(PathBuf),
+    /// The lock.
+    #[error("{} could not be locked: {error}", path.display())]
+    Lock {
+        /// Its file.
+        path: PathBuf,
+        /// How it failed.
+        error: std::io::Error,
+    },
+    /// The state.
+    #[error("the agent's state cannot be kept: {0}")]
+    Store(#[from] StoreError),
+    /// The kernel's side.
+    #[error("{0}")]
+    Session(#[from] SessionError),
+    /// Its thread.
+    #[error("the session's thread ended: {0}")]
+    Thread(String),
+    /// This kernel.
+    #[error("this kernel cannot run policies: {0}")]
+    Probe(#[from] ProbeError),
+    /// Threads, signals, sockets.
+    #[error("{what} failed: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        error: std::io::Error,
+    },
+}
+
+impl DaemonError {
+    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> DaemonError {
+        let what = what.into();
+        move |error| DaemonError::System { what, error }
+    }
+}
+
+/// Runs until a signal asks it to end.
+///
+/// # Errors
+/// It cannot start or go on. What is pinned stays.
+pub fn run(config: &Config) -> Result<(), DaemonError> {
+    let _lock = lock(&config.state_dir)?;
+    let pins = pins(&config.pin_dir);
+    let store = Arc::new(store::Store::open(&config.state_dir)?);
+    let events = Arc::new(metrics::EventCounts::default());
+    let counted = Arc::clone(&events);
+    let sink: session_thread::Sink = Arc::new(move |event| counted.count(event));
+    let session = session_thread::start(config, pins.clone(), &store, sink)?;
+    service::run(config, session, service::Parts { store, pins, events })
+}
+
+/// Removes everything that outlives agents; gives the number of programs.
+///
+/// # Errors
+/// Something resisted.
+pub fn cleanup(config: &Config) -> Result<usize, PinError> {
+    if !config.pin_dir.exists() {
+        return Ok(0);
+    }
+    check_bpf_file_system(&config.pin_dir)?;
+    crate::pins::remove_all(&config.pin_dir)
+}
+
+fn pins(root: &Path) -> Option<PinDirectory> {
+    let pins = check_bpf_file_system(root).and_then(|()| PinDirectory::create(root));
+    pins.inspect_err(|error| tracing::error!("enforcement ends with the agent: {error}")).ok()
+}
+
+/// Held as long as the file is open: two agents would each take the other's programs away.
+fn lock(state: &Path) -> Result<std::fs::File, DaemonError> {
+    use rustix::fs::{FlockOperation, flock};
+    let path = state.join("lock");
+    let failed = |error: std::io::Error| DaemonError::Lock { path: path.clone(), error };
+    std::fs::create_dir_all(state).map_err(failed)?;
+    let file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let begun = std::time::Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < PREDECESSOR => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DaemonError::Running(path)),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
+}

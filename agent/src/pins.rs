@@ -13,6 +13,11 @@ use std::path::{Path, PathBuf};
 const LAYOUT: u32 = 1;
 /// Magic number of BPF file systems (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
+/// How names of pins begin.
+const FIXED: &str = "fixed-";
+const HOOK: &str = "hook-";
+/// Processes before this one whose pins are left alone until a whole set runs: the oldest may be the one that runs most.
+const PREDECESSORS: usize = 2;
 /// Longest name of a pin: far below the 255 bytes of a file name.
 const NAME_MAX: usize = 120;
 
@@ -69,8 +74,18 @@ impl PinDirectory {
         Ok(PinDirectory { root: root.to_owned(), own })
     }
 
-    /// Where to pin something of this name; letters, digits, `_` and `-` stay (the file system takes no dots).
-    pub fn place(&self, name: &str) -> PathBuf {
+    /// Where to pin the link of a fixed program.
+    pub fn place_of_fixed(&self, program: &str) -> PathBuf {
+        self.place(&format!("{FIXED}{program}"))
+    }
+
+    /// Where to pin the link of a policies' program. Its number is never used twice in a process.
+    pub fn place_of_hook(&self, program: u32, hook: &str) -> PathBuf {
+        self.place(&format!("{HOOK}{program}-{hook}"))
+    }
+
+    /// Letters, digits, `_` and `-` stay: the file system takes no dots.
+    fn place(&self, name: &str) -> PathBuf {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         self.own.join(name.chars().map(plain).take(NAME_MAX).collect::<String>())
     }
@@ -83,10 +98,16 @@ impl PinDirectory {
         remove(&self.root, |instance| instance != self.own)
     }
 
-    /// Pins of other processes.
-    pub fn count_others(&self) -> usize {
+    /// Removes the pins of other processes that no policy depends on, as far as that can be told before this one runs a
+    /// whole set: those without a policies' program, and of the others all but the oldest few, so that an agent that
+    /// cannot be started for long does not fill the kernel.
+    ///
+    /// # Errors
+    /// The first that resisted; the others are removed.
+    pub fn trim_others(&self) -> Result<usize, PinError> {
         let others = instances(&self.root).into_iter().filter(|instance| *instance != self.own);
-        others.map(|instance| entries(&instance).len()).sum()
+        let kept: Vec<PathBuf> = others.filter(|instance| has_hooks(instance)).take(PREDECESSORS).collect();
+        remove(&self.root, |instance| instance != self.own && !kept.iter().any(|kept| kept == instance))
     }
 
     /// Removes this process's pins and its folder.
@@ -134,6 +155,14 @@ fn remove(root: &Path, chosen: impl Fn(&Path) -> bool) -> Result<usize, PinError
     first.map_or(Ok(removed), Err)
 }
 
+fn has_hooks(instance: &Path) -> bool {
+    let is_hook = |pin: &PathBuf| {
+        pin.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(HOOK))
+    };
+    entries(instance).iter().any(is_hook)
+}
+
+/// Of one layout the oldest first.
 fn instances(root: &Path) -> Vec<PathBuf> {
     layouts(root).iter().flat_map(|layout| entries(layout)).filter(|path| is_folder(path)).collect()
 }
@@ -169,17 +198,36 @@ mod tests {
     fn each_process_has_a_folder_and_removes_those_of_others() {
         let root = tempfile::tempdir().unwrap();
         let first = PinDirectory::create(root.path()).unwrap();
-        fs::write(first.place("lsm:bpf_lsm_file_open-1"), "").unwrap();
+        fs::write(first.place_of_hook(1, "lsm:bpf_lsm_file_open"), "").unwrap();
         let old_layout = root.path().join("v0/somebody");
         fs::create_dir_all(&old_layout).unwrap();
         fs::write(old_layout.join("link"), "").unwrap();
         let second = PinDirectory::create(root.path()).unwrap();
-        fs::write(second.place("sys_enter.x"), "").unwrap();
-        assert_eq!(second.count_others(), 2);
+        fs::write(second.place_of_fixed("process_exec"), "").unwrap();
         assert_eq!(second.remove_others().unwrap(), 2);
-        assert!(second.place("sys_enter.x").exists() && !first.own.exists() && !old_layout.exists());
+        assert!(
+            second.place_of_fixed("process_exec").exists() && !first.own.exists() && !old_layout.exists()
+        );
         assert_eq!(second.remove_own().unwrap(), 1);
         assert!(!second.own.exists());
+    }
+
+    #[test]
+    fn an_agent_that_is_started_over_and_over_leaves_a_bounded_number_of_pins() {
+        let root = tempfile::tempdir().unwrap();
+        let idle = PinDirectory::create(root.path()).unwrap();
+        fs::write(idle.place_of_fixed("process_exec"), "").unwrap();
+        let mut hooked = Vec::new();
+        for _ in 0..5 {
+            let pins = PinDirectory::create(root.path()).unwrap();
+            fs::write(pins.place_of_hook(1, "f"), "").unwrap();
+            hooked.push(pins);
+        }
+        let last = PinDirectory::create(root.path()).unwrap();
+        assert_eq!(last.trim_others().unwrap(), 4);
+        let there: Vec<bool> = hooked.iter().map(|pins| pins.own.exists()).collect();
+        assert_eq!(there, [true, true, false, false, false]);
+        assert!(!idle.own.exists() && last.own.exists());
     }
 
     #[test]
@@ -205,7 +253,7 @@ mod tests {
     #[test]
     fn names_are_made_plain() {
         let pins = PinDirectory { root: "/r".into(), own: "/r/v1/i".into() };
-        assert_eq!(pins.place("kprobe:a.b/c 1-2"), Path::new("/r/v1/i/kprobe_a_b_c_1-2"));
+        assert_eq!(pins.place_of_hook(7, "kprobe:a.b/c 1-2"), Path::new("/r/v1/i/hook-7-kprobe_a_b_c_1-2"));
         assert!(pins.place(&"x".repeat(500)).file_name().unwrap().len() <= NAME_MAX);
     }
 }

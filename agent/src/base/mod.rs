@@ -166,7 +166,7 @@ impl Base {
     ) -> Result<(), BaseError> {
         let loaded: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
         let link = loaded.take_link(link).map_err(|error| error::load(program, error))?;
-        match FdLink::from(link).pin(pins.place(program)) {
+        match FdLink::from(link).pin(pins.place_of_fixed(program)) {
             Ok(pinned) => self.pinned.push(pinned),
             Err(error) => {
                 self.unpinned.push((program, error.to_string()));

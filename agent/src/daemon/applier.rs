@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use api::artefact::{Artefact, ArtefactDigest};
 use api::fleet::{Applied, Desired, HOOKS_MAX, POLICIES_MAX, Refusal};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{Mutex, watch};
 
 use super::answer::{self, Refused};
@@ -36,8 +37,6 @@ pub struct InForce {
     pub set_digest: Vec<u8>,
     /// Hooks that do not run what the set asked.
     pub failing: usize,
-    /// How long the last change took.
-    pub took: Duration,
     /// Changes so far, refused ones included.
     pub changes: u64,
     /// Of them, refused as a whole.
@@ -57,19 +56,22 @@ pub struct Applier<N> {
     turn: Mutex<()>,
     in_force: watch::Sender<InForce>,
     when_whole: WhenWhole,
+    durations: Histogram,
 }
 
 impl<N: Node> Applier<N> {
     /// Goes on from what is in force already. Without a store, nothing outlives the process.
     pub fn new(
         node: N,
-        store: Option<Store>,
+        store: Option<Arc<Store>>,
         in_force: InForce,
         when_whole: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let in_force = watch::Sender::new(in_force);
         let when_whole = Box::new(when_whole);
-        Applier { node, store: store.map(Arc::new), turn: Mutex::new(()), in_force, when_whole }
+        // From 10 ms to 80 s.
+        let durations = Histogram::new(exponential_buckets(0.01, 2.0, 14));
+        Applier { node, store, turn: Mutex::new(()), in_force, when_whole, durations }
     }
 
     /// The loader.
@@ -82,11 +84,16 @@ impl<N: Node> Applier<N> {
         self.in_force.subscribe()
     }
 
+    /// Times from a set's turn to its being in force, seconds.
+    pub fn durations(&self) -> Histogram {
+        self.durations.clone()
+    }
+
     /// Applies a set, after the one that is being applied.
     pub async fn apply(&self, desired: &Desired, fetch: &impl Fetch) -> Applied {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
-        let answer = match self.try_apply(desired, fetch, begun).await {
+        let answer = match self.try_apply(desired, fetch).await {
             Ok(answer) => answer,
             Err(why) => {
                 self.in_force.send_modify(|state| state.refused += 1);
@@ -94,16 +101,12 @@ impl<N: Node> Applier<N> {
                 answer::refused(desired, &why)
             }
         };
+        self.durations.observe(begun.elapsed().as_secs_f64());
         self.in_force.send_modify(|state| state.changes += 1);
         answer
     }
 
-    async fn try_apply(
-        &self,
-        desired: &Desired,
-        fetch: &impl Fetch,
-        begun: Instant,
-    ) -> Result<Applied, Refused> {
+    async fn try_apply(&self, desired: &Desired, fetch: &impl Fetch) -> Result<Applied, Refused> {
         let wanted = check(desired, self.in_force.borrow().generation)?;
         let gone = |gone| Refused::new(Refusal::Unfetched, gone);
         let installed = self.node.with(|engine| engine.installed()).await.map_err(gone)?;
@@ -132,7 +135,6 @@ impl<N: Node> Applier<N> {
             state.generation = desired.generation;
             state.set_digest = set_digest;
             state.failing = failing;
-            state.took = begun.elapsed();
             state.unstored = stored.is_err();
         });
         if let Err(why) = stored {

@@ -1,14 +1,14 @@
 //! In: work for the loader, from any task. Out: it done, on the one thread that owns the loader, between two looks at the
 //! kernel's records.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::engine::{Engine, FakeEngine};
+use super::engine::Engine;
 use crate::session::{Session, SessionError};
 
 /// Longest wait for records, and so for work to begin.
@@ -52,17 +52,22 @@ pub struct NodeQueue<E> {
     pulse: Pulse,
 }
 
-/// When the thread last came round.
+/// When the thread last came round, and whether it is to end.
 #[derive(Clone)]
 struct Pulse {
     start: Instant,
     millis: Arc<AtomicU64>,
+    ends: Arc<AtomicBool>,
 }
 
 impl Pulse {
     fn beat(&self) {
         let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn ends(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
     }
 
     fn age(&self) -> Duration {
@@ -73,7 +78,7 @@ impl Pulse {
 /// A handle and its queue.
 pub fn channel<E>() -> (NodeHandle<E>, NodeQueue<E>) {
     let (sender, receiver) = sync_channel(QUEUE);
-    let pulse = Pulse { start: Instant::now(), millis: Arc::default() };
+    let pulse = Pulse { start: Instant::now(), millis: Arc::default(), ends: Arc::default() };
     (NodeHandle { work: sender, pulse: pulse.clone() }, NodeQueue { work: receiver, pulse })
 }
 
@@ -93,6 +98,11 @@ impl<E: 'static> NodeHandle<E> {
         answered.await.map_err(|_| NodeGone)
     }
 
+    /// Ends the thread; work that waits is not done.
+    pub fn end(&self) {
+        self.pulse.ends.store(true, Ordering::Relaxed);
+    }
+
     /// How long ago the thread last came round.
     pub fn silence(&self) -> Duration {
         self.pulse.age()
@@ -109,7 +119,7 @@ impl<E: Engine + 'static> Node for NodeHandle<E> {
 }
 
 impl NodeQueue<Session> {
-    /// Reads records and does what is asked, until all handles are gone; gives the session back.
+    /// Reads records and does what is asked, until it is told to end or all handles are gone.
     ///
     /// # Errors
     /// The records cannot be waited for.
@@ -118,7 +128,7 @@ impl NodeQueue<Session> {
         session: &mut Session,
         mut each: impl FnMut(&api::event::Event),
     ) -> Result<(), SessionError> {
-        loop {
+        while !self.pulse.ends() {
             self.pulse.beat();
             session.poll(WAIT, BATCH, &mut each)?;
             loop {
@@ -129,20 +139,7 @@ impl NodeQueue<Session> {
                 }
             }
         }
-    }
-}
-
-impl NodeQueue<FakeEngine> {
-    /// Does what is asked, until all handles are gone.
-    pub fn serve_fake(self, engine: &mut FakeEngine) {
-        loop {
-            self.pulse.beat();
-            match self.work.recv_timeout(WAIT) {
-                Ok(work) => work(engine),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
+        Ok(())
     }
 }
 
@@ -157,6 +154,14 @@ impl<E> Inline<E> {
     }
 }
 
+impl<E> Inline<E> {
+    /// Does some work with the loader itself, at once.
+    pub fn now<R>(&self, work: impl FnOnce(&mut E) -> R) -> R {
+        // A loader whose test has panicked is still one.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl<E> Clone for Inline<E> {
     fn clone(&self) -> Self {
         Inline(Arc::clone(&self.0))
@@ -168,7 +173,6 @@ impl<E: Engine + Send + 'static> Node for Inline<E> {
         &self,
         work: impl FnOnce(&mut dyn Engine) -> R + Send + 'static,
     ) -> Result<R, NodeGone> {
-        // A loader whose test has panicked is still one.
-        Ok(work(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok(self.now(|engine| work(engine)))
     }
 }

@@ -97,7 +97,7 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
     /// Before the program is active, so that no active one is ever without.
     fn pin(&self, hook: &HookKey, id: ProgramId, link: &K::Link) -> Pin {
         let Some(pins) = &self.pins else { return Pin::None };
-        let place = pins.place(&format!("{}-{hook}", id.0));
+        let place = pins.place_of_hook(id.0, &hook.to_string());
         self.kernel.pin(link, &place).map_or_else(Pin::Failed, |()| Pin::At(place))
     }
 

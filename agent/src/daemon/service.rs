@@ -1,0 +1,122 @@
+//! In: a session on its thread. Out: the agent's services around it, until a signal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::DaemonError;
+use super::applier::Applier;
+use super::config::Config;
+use super::dial::{Credentials, Operator};
+use super::fleet::Caller;
+use super::http::{self, Watched};
+use super::metrics::EventCounts;
+use super::node::NodeHandle;
+use super::session_thread::{SessionThread, tell_removed};
+use super::store::Store;
+use crate::kernel::{Linux, give_back_memory, tracefs};
+use crate::pins::PinDirectory;
+use crate::probe::{FleetProfile, Places};
+use crate::session::{Session, SessionError};
+
+/// Longest wait for tasks when the agent ends.
+const END: Duration = Duration::from_secs(2);
+
+/// What the services share.
+pub(super) struct Parts {
+    pub store: Arc<Store>,
+    pub pins: Option<PinDirectory>,
+    pub events: Arc<EventCounts>,
+}
+
+type Call = Arc<Caller<NodeHandle<Session>, FleetProfile>>;
+
+/// Serves until a signal, or until something fails.
+pub(super) fn run(config: &Config, session: SessionThread, parts: Parts) -> Result<(), DaemonError> {
+    let SessionThread { node, loaded, ended, thread } = session;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(DaemonError::system("starting the async runtime"))?;
+    let pins = parts.pins.clone();
+    let when_whole = move || tell_removed(pins.as_ref().map_or(Ok(0), PinDirectory::remove_others));
+    let applier = Applier::new(node.clone(), Some(parts.store), loaded.in_force, when_whole);
+    let served = runtime.block_on(serve(config, Arc::new(applier), parts.events, ended));
+    runtime.shutdown_timeout(END);
+    node.end();
+    if thread.join().is_err() {
+        tracing::error!("the session's thread panicked; what is pinned stays");
+    }
+    served
+}
+
+async fn serve(
+    config: &Config,
+    applier: Arc<Applier<NodeHandle<Session>>>,
+    events: Arc<EventCounts>,
+    ended: tokio::sync::oneshot::Receiver<SessionError>,
+) -> Result<(), DaemonError> {
+    let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
+    let (mut term, mut int) = signals().map_err(DaemonError::system("setting signal handlers"))?;
+    let call = call(config, &applier).await?;
+    let watched = Arc::new(Watched {
+        node: applier.node().clone(),
+        is_loaded: AtomicBool::new(true),
+        is_open: AtomicBool::new(false),
+        events,
+        in_force: applier.in_force(),
+        durations: applier.durations(),
+        connection: call.as_ref().map(|call| call.connection()),
+    });
+    if !config.health_address.is_empty() {
+        let listener = TcpListener::bind(&config.health_address).await;
+        let listener =
+            listener.map_err(DaemonError::system(format!("listening on {}", config.health_address)))?;
+        tokio::spawn(http::serve(listener, Arc::clone(&watched)));
+    }
+    watched.is_open.store(true, Ordering::Relaxed);
+    if let Some(call) = call {
+        tokio::spawn(async move { call.run().await });
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    tokio::select! {
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+        error = ended => Err(error.map_or_else(
+            |_| DaemonError::Thread("it panicked".to_owned()),
+            DaemonError::Session,
+        )),
+    }
+}
+
+/// The call to the operator, not begun; `None` if there is none to call.
+async fn call(
+    config: &Config,
+    applier: &Arc<Applier<NodeHandle<Session>>>,
+) -> Result<Option<Call>, DaemonError> {
+    if config.operator.is_empty() {
+        tracing::warn!("no operator is configured: the node runs what is stored");
+        return Ok(None);
+    }
+    let places = Places { proc: config.procfs.clone(), sys: "/sys".into(), tracefs: tracefs() };
+    let boot_id = std::fs::read_to_string(places.proc.join("sys/kernel/random/boot_id"));
+    let boot_id = boot_id.map_err(DaemonError::system("reading sys/kernel/random/boot_id of procfs"))?;
+    let without: Vec<_> = config.without.iter().map(|mechanism| mechanism.flavour()).collect();
+    let probing = tokio::task::spawn_blocking(move || {
+        let kernel = Linux::new().map_err(SessionError::Kernel)?;
+        let probed = FleetProfile::probe(&kernel, &places, &without)?;
+        give_back_memory();
+        Ok::<_, DaemonError>(probed)
+    });
+    let probed = probing.await.map_err(|error| DaemonError::Thread(error.to_string()))?;
+    let (profile, notes) = probed?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+    let credentials =
+        Credentials::Files { ca: config.operator_ca.clone(), token: config.operator_token.clone() };
+    let operator = Operator { address: config.operator.clone(), credentials };
+    let caller = Caller::new(operator, Arc::clone(applier), Arc::new(profile), boot_id.trim().to_owned());
+    Ok(Some(Arc::new(caller)))
+}
