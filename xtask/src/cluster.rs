@@ -3,7 +3,7 @@
 
 mod debian;
 mod down;
-mod image;
+pub mod image;
 mod images;
 mod network;
 mod node;

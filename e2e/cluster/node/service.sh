@@ -34,6 +34,8 @@ kubelet)
 		--hostname-override "$NAME" --node-ip "$ADDRESS"
 	;;
 proxy)
-	exec kube-proxy --config /etc/node/proxy.yaml --hostname-override "$NAME"
+	# Told its address, it need not wait until the node is registered.
+	sed "s/ADDRESS/$ADDRESS/" /etc/node/proxy.yaml >/run/proxy.yaml
+	exec kube-proxy --config /run/proxy.yaml --hostname-override "$NAME"
 	;;
 esac

@@ -15,7 +15,8 @@ use crate::vm::{run_quietly, size_mib};
 const SUITE: &str = "trixie";
 
 /// Beyond the smallest Debian: what kubelet, containerd and kube-proxy call, and how we reach the node.
-const PACKAGES: &str = "busybox-static,conntrack,dropbear-bin,iproute2,iptables,kmod,mount,runc,util-linux";
+const PACKAGES: &str =
+    "busybox-static,conntrack,dropbear-bin,iproute2,iptables,kmod,mount,procps,runc,util-linux";
 
 /// For container images and what pods write.
 const FREE_MIB: u64 = 4096;
@@ -69,8 +70,8 @@ fn install(binaries: &Binaries, root: &Path) -> Result<()> {
         .context("naming kube-proxy")
 }
 
-/// A small Debian.
-fn debian() -> Result<PathBuf> {
+/// A small Debian, as a folder.
+pub fn debian() -> Result<PathBuf> {
     let digest = cache::digest([SUITE.as_bytes(), PACKAGES.as_bytes(), LEFT_OUT.concat().as_bytes()]);
     let make = |folder: &Path| {
         eprintln!("cluster: installing Debian {SUITE} for the nodes, once (about a minute) …");

@@ -3,16 +3,14 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use e2e::Program;
 
+use super::debian;
 use super::image::{Content, Image, ImageFile};
 use super::state::State;
-
-/// Debian's package busybox-static.
-const BUSYBOX: &str = "/bin/busybox";
 
 /// File names and archives of the images that every node has: the first process of pods, and busybox for tests.
 pub fn base() -> Result<[(&'static str, Vec<u8>); 2]> {
@@ -31,8 +29,10 @@ fn pause() -> Result<Image> {
     })
 }
 
+/// The nodes' busybox: this host's, linked statically too, crashes where it looks up a name if it is of Debian 12.
 fn busybox() -> Result<Image> {
-    let mut files = vec![program("/bin/busybox", Path::new(BUSYBOX))?];
+    let path = debian::debian()?.join("usr/bin/busybox");
+    let mut files = vec![program("/bin/busybox", &path)?];
     files.push(ImageFile { path: "/tmp".into(), content: Content::Folder { mode: 0o1777 } });
     for (path, text) in [("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("/etc/group", "root:x:0:\n")] {
         files.push(ImageFile {
@@ -40,8 +40,7 @@ fn busybox() -> Result<Image> {
             content: Content::File { bytes: text.into(), mode: 0o644 },
         });
     }
-    let list =
-        std::process::Command::new(BUSYBOX).arg("--list").output().context("running busybox --list")?;
+    let list = Command::new(path).arg("--list").output().context("running the nodes' busybox")?;
     for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|applet| *applet != "busybox") {
         files.push(ImageFile {
             path: format!("/bin/{applet}"),
