@@ -29,7 +29,6 @@ mod socket;
 mod structure;
 mod text;
 mod tree;
-mod workload;
 
 pub use field::fits_field;
 
