@@ -9,9 +9,15 @@
 //!                                     agents
 //! ```
 
+pub mod admission;
+pub mod auth;
 pub mod certs;
+pub mod events;
+pub mod fleet;
+pub mod lease;
 pub mod metrics;
 pub mod model;
+pub mod status;
 pub mod watch;
 
 /// Under this name the operator writes; what others wrote stays theirs.

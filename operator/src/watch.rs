@@ -22,6 +22,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use policies::resource;
+
 use crate::metrics::Metrics;
 use crate::model::{Nodes, Policies};
 

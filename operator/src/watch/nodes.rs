@@ -54,9 +54,8 @@ pub(super) async fn run(
 
 fn read(event: Event<PartialObjectMeta<Node>>) -> Option<Event<(NodeName, Option<Labels>)>> {
     let name = |node: &PartialObjectMeta<Node>| node.metadata.name.as_deref().map(NodeName::from);
-    let both = |node: PartialObjectMeta<Node>| {
-        Some((name(&node)?, Some(node.metadata.labels.unwrap_or_default())))
-    };
+    let both =
+        |node: PartialObjectMeta<Node>| Some((name(&node)?, Some(node.metadata.labels.unwrap_or_default())));
     Some(match event {
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,

@@ -40,8 +40,7 @@ pub(super) fn status(object: &DynamicObject) -> StoredStatus {
     let status = object.data.get("status");
     StoredStatus {
         uid: object.metadata.uid.clone().unwrap_or_default(),
-        status: status
-            .and_then(|status| serde_json::from_value::<TracingPolicyStatus>(status.clone()).ok()),
+        status: status.and_then(|status| serde_json::from_value::<TracingPolicyStatus>(status.clone()).ok()),
     }
 }
 
@@ -98,8 +97,10 @@ fn mode(word: &str) -> Result<Mode, Diagnostic> {
         _ => {
             let shown: String = word.chars().take(60).flat_map(char::escape_default).collect();
             let message = format!("`{shown}` is not a mode; the annotation has no effect");
-            let help = did_you_mean(word, ["enforce", "monitor"])
-                .map_or_else(|| "one of: enforce, monitor".to_owned(), |near| format!("did you mean `{near}`?"));
+            let help = did_you_mean(word, ["enforce", "monitor"]).map_or_else(
+                || "one of: enforce, monitor".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
             Err(Diagnostic::warning(Code::Suspicious, MODE_PATH, message).with_help(help))
         }
     }
@@ -155,7 +156,9 @@ mod tests {
 
     #[test]
     fn an_object_of_any_shape_is_a_version_with_errors() {
-        for spec in [json!(null), json!([]), json!("x"), json!({"kprobes": {"call": 1}}), json!({"nodeSelector": 1})] {
+        for spec in
+            [json!(null), json!([]), json!("x"), json!({"kprobes": {"call": 1}}), json!({"nodeSelector": 1})]
+        {
             let read = version(json!({}), spec.clone());
             assert!(read.policy.is_none() && read.diagnostics.iter().any(Diagnostic::is_error), "{spec}");
             assert_eq!(read.digest, PolicyDigest([0; 32]));

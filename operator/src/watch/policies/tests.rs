@@ -93,7 +93,8 @@ async fn a_status_write_is_no_change_of_the_policy() {
     let before = seen.policies().await;
     policy.data["status"] = json!({"hooks": 1});
     seen.send(PolicyKind::Cluster, Event::Apply(policy.clone()));
-    let hooks = |statuses: &StoredStatuses| statuses.values().next().and_then(|stored| stored.status.clone()?.hooks);
+    let hooks =
+        |statuses: &StoredStatuses| statuses.values().next().and_then(|stored| stored.status.clone()?.hooks);
     seen.statuses.wait_for(|statuses| hooks(statuses) == Some(1)).await.unwrap();
     assert!(!seen.policies.has_changed().unwrap());
     // A resync brings the same.

@@ -1,0 +1,184 @@
+//! In: reviews of policies that someone is about to store, from the API server. Out: refusals that name each field,
+//! warnings, or nothing.
+//!
+//! Guarantees: the same check and compiler as after the policy is stored; what does not change the specification passes
+//! at once, also if the policy was bad before; a review takes no longer than [`TIME_MAX`] and no more than [`BODY_MAX`]
+//! of memory, and at most [`Judge::PARALLEL`] are judged at a time. Nothing is written, so a dry run is like any other.
+
+mod judge;
+mod render;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::post;
+use crds::manifest::PolicyKind;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
+use tokio::sync::{Semaphore, watch};
+use tracing::{debug, info, warn};
+
+use crate::metrics::{Metrics, Verdict};
+use crate::model::{Fleet, Nodes};
+use crate::watch::version;
+
+pub use judge::{Judgement, judge};
+
+/// Path of the webhook.
+pub const PATH: &str = "/validate";
+/// Bytes of a review: the API server takes objects of 3 MiB, and an update has two.
+pub const BODY_MAX: usize = 8 << 20;
+/// For one review. The chart lets the API server wait ten seconds.
+pub const TIME_MAX: Duration = Duration::from_secs(8);
+
+/// Judges policies.
+pub struct Judge {
+    fleet: watch::Receiver<Arc<Fleet>>,
+    nodes: watch::Receiver<Nodes>,
+    refuse_partly: bool,
+    metrics: Metrics,
+    room: Arc<Semaphore>,
+}
+
+impl Judge {
+    /// Policies that are compiled at the same time.
+    pub const PARALLEL: usize = 2;
+
+    /// By the fleet as it is at the time of each review. With `refuse_partly`, a policy that some kernel cannot run is
+    /// refused.
+    pub fn new(
+        fleet: watch::Receiver<Arc<Fleet>>,
+        nodes: watch::Receiver<Nodes>,
+        refuse_partly: bool,
+        metrics: Metrics,
+    ) -> Arc<Judge> {
+        let room = Arc::new(Semaphore::new(Self::PARALLEL));
+        Arc::new(Judge { fleet, nodes, refuse_partly, metrics, room })
+    }
+
+    /// The webhook.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new().route(PATH, post(review)).with_state(self)
+    }
+
+    async fn review(&self, body: Body) -> Result<AdmissionReview<DynamicObject>, Unanswered> {
+        let bytes = to_bytes(body, BODY_MAX).await.map_err(|error| Unanswered::Unread(error.to_string()))?;
+        let review: AdmissionReview<DynamicObject> =
+            serde_json::from_slice(&bytes).map_err(|error| Unanswered::Unread(error.to_string()))?;
+        let request: AdmissionRequest<DynamicObject> =
+            review.try_into().map_err(|_| Unanswered::Unread("there is no request in it".to_owned()))?;
+        let response = AdmissionResponse::from(&request);
+        let judgement = self.judge(request).await?;
+        Ok(answer(response, judgement).into_review())
+    }
+
+    async fn judge(&self, request: AdmissionRequest<DynamicObject>) -> Result<Judgement, Unanswered> {
+        let Some((kind, object)) = to_judge(&request) else { return Ok(Judgement::silent()) };
+        let fleet = self.fleet.borrow().clone();
+        let nodes = self.nodes.borrow().clone();
+        let refuse_partly = self.refuse_partly;
+        let room = self.room.clone().acquire_owned().await.map_err(|_| Unanswered::Broken)?;
+        let work = move || {
+            // Held until the work is done, also if nobody waits for it any more.
+            let _room = room;
+            let mut object = object;
+            // Of a name that is yet to be generated.
+            object.metadata.name.get_or_insert_with(|| "generated".to_owned());
+            let key = version::key(kind, &object)?;
+            let version = version::read(kind, key, &object);
+            Some((version.key.clone(), judge(&version, &fleet, &nodes, refuse_partly)))
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Some((policy, judgement))) => {
+                match &judgement {
+                    Judgement::Refused { message } => info!(%policy, message, "refused"),
+                    Judgement::Allowed { warnings } => debug!(%policy, ?warnings, "allowed"),
+                }
+                Ok(judgement)
+            }
+            Ok(None) => Err(Unanswered::Unread("the object has no namespace".to_owned())),
+            Err(_) => Err(Unanswered::Broken),
+        }
+    }
+}
+
+/// A review without a judgement. The API server then does what the webhook's `failurePolicy` says.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    /// Not a review.
+    #[error("reading the review: {0}")]
+    Unread(String),
+    /// It took too long.
+    #[error("the policy could not be judged within {} s; try again", TIME_MAX.as_secs())]
+    Late,
+    /// A defect.
+    #[error("the check broke off")]
+    Broken,
+}
+
+async fn review(State(judge): State<Arc<Judge>>, body: Body) -> Response {
+    let started = Instant::now();
+    let answered = tokio::time::timeout(TIME_MAX, judge.review(body)).await.unwrap_or(Err(Unanswered::Late));
+    let verdict = match &answered {
+        Ok(review) => match &review.response {
+            Some(response) if !response.allowed => Verdict::Refused,
+            Some(response) if response.warnings.is_some() => Verdict::Warned,
+            _ => Verdict::Allowed,
+        },
+        Err(_) => Verdict::Failed,
+    };
+    judge.metrics.admission(verdict, started.elapsed());
+    match answered {
+        Ok(review) => Json(review).into_response(),
+        Err(error) => {
+            warn!(%error, "a review was not answered");
+            let code = match error {
+                Unanswered::Unread(_) => StatusCode::BAD_REQUEST,
+                Unanswered::Late => StatusCode::SERVICE_UNAVAILABLE,
+                Unanswered::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (code, error.to_string()).into_response()
+        }
+    }
+}
+
+/// The policy to judge; `None` if nothing changes by which it could become bad.
+fn to_judge(request: &AdmissionRequest<DynamicObject>) -> Option<(PolicyKind, DynamicObject)> {
+    let kind = *PolicyKind::ALL.iter().find(|kind| kind.as_str() == request.kind.kind)?;
+    let object = request.object.as_ref()?;
+    let stored = match request.operation {
+        Operation::Create | Operation::Update if request.sub_resource.is_some() => return None,
+        Operation::Create => None,
+        Operation::Update => request.old_object.as_ref(),
+        Operation::Delete | Operation::Connect => return None,
+    };
+    let same = |old: &DynamicObject| {
+        old.data.get("spec") == object.data.get("spec")
+            && version::mode_annotation(old) == version::mode_annotation(object)
+    };
+    if stored.is_some_and(same) || object.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let mut object = object.clone();
+    object.metadata.namespace = object.metadata.namespace.or_else(|| request.namespace.clone());
+    Some((kind, object))
+}
+
+fn answer(response: AdmissionResponse, judgement: Judgement) -> AdmissionResponse {
+    match judgement {
+        Judgement::Refused { message } => response.deny(message),
+        Judgement::Allowed { warnings } => {
+            let mut response = response;
+            response.warnings = (!warnings.is_empty()).then_some(warnings);
+            response
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! In: the fleet. Out: the ConfigMap of all nodes that `ferra get nodes` reads.
+
+use std::time::Duration;
+
+use crds::fleet::{CONFIG_MAP, FleetData, FleetNode, NODES_KEY, OMITTED_KEY, encode};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::FIELD_MANAGER;
+use crate::model::Fleet;
+
+/// Between two writes: the list may have 800 KiB.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Writes the ConfigMap.
+pub(super) struct FleetMap {
+    config_maps: Api<ConfigMap>,
+    written: Option<FleetData>,
+    due: Instant,
+}
+
+impl FleetMap {
+    /// In the operator's namespace.
+    pub(super) fn new(client: kube::Client, namespace: &str) -> FleetMap {
+        FleetMap { config_maps: Api::namespaced(client, namespace), written: None, due: Instant::now() }
+    }
+
+    /// When it may be written again.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Writes if it is due and something changed.
+    pub(super) async fn update(&mut self, data: FleetData) {
+        let now = Instant::now();
+        if now < self.due || self.written.as_ref() == Some(&data) {
+            return;
+        }
+        self.due = now + INTERVAL;
+        let omitted = (data.omitted > 0).then(|| data.omitted.to_string());
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": CONFIG_MAP, "labels": {"app.kubernetes.io/part-of": "ferragon"}},
+            "data": match omitted {
+                None => json!({NODES_KEY: data.nodes}),
+                Some(omitted) => json!({NODES_KEY: data.nodes, OMITTED_KEY: omitted}),
+            },
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match self.config_maps.patch_metadata(CONFIG_MAP, &params, &Patch::Apply(map)).await {
+            Ok(_) => self.written = Some(data),
+            Err(error) => {
+                warn!(%error, config_map = CONFIG_MAP, "the list of nodes is old; tried again soon")
+            }
+        }
+    }
+}
+
+/// The ConfigMap's content.
+pub(super) fn data(fleet: &Fleet) -> FleetData {
+    let nodes: Vec<FleetNode> = fleet
+        .nodes
+        .iter()
+        .map(|(name, state)| FleetNode {
+            node: name.to_string(),
+            kernel: state.release.clone(),
+            agent_version: state.agent_version.clone(),
+            generation: state.applied_generation,
+            desired_generation: state.desired_generation,
+            connected: state.connected,
+            failing_hooks: state.failing_hooks.clone(),
+        })
+        .collect();
+    encode(&nodes)
+}

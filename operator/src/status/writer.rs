@@ -1,0 +1,285 @@
+//! In: what the watches and the fleet publish. Out: the status of every policy, the list of nodes, and Events; all by
+//! one writer, the leader's.
+//!
+//! Guarantees: server-side apply under one name, only of this very object (`metadata.uid`), only if something changed,
+//! at the [pace](super::pace) of each policy; nothing is written after the writer is dropped. What someone else wrote
+//! over a status is put right. A leader that has just begun knows no agents yet: for [`WARM_UP`] it writes no status
+//! that only says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crds::manifest::{GROUP, PolicyKind, VERSION};
+use crds::status::{ConditionStatus, ConditionType, TracingPolicyStatus};
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use policy_compiler::typed::PolicyKey;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, error, warn};
+
+use super::fleet_map::{self, FleetMap};
+use super::pace::{News, Pace, news};
+use super::{Pass, View, describe};
+use crate::FIELD_MANAGER;
+use crate::events::{Events, transitions};
+use crate::metrics::{Metrics, PolicyState, Written};
+use crate::model::{Fleet, Policies, PolicyVersion};
+use crate::watch::{StoredStatuses, Watched, resource};
+
+/// Between two looks at everything.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long after its start a leader waits for agents that it does not know yet. Agents dial within seconds; their
+/// longest pause between two tries is 30 seconds.
+pub const WARM_UP: Duration = Duration::from_secs(40);
+/// Writes at the same time.
+const PARALLEL: usize = 8;
+/// The watch has brought back what was written after this time; from then on, the stored status is the truth.
+const ECHO: Duration = Duration::from_secs(5);
+
+/// Writes statuses.
+pub struct Writer {
+    client: kube::Client,
+    watched: Watched,
+    fleet: watch::Receiver<Arc<Fleet>>,
+    metrics: Metrics,
+    events: Events,
+    fleet_map: FleetMap,
+    written: BTreeMap<PolicyKey, Record>,
+    warm_up: Duration,
+    started: Instant,
+}
+
+/// What was last written of one policy.
+struct Record {
+    uid: String,
+    status: Option<TracingPolicyStatus>,
+    at: Instant,
+    pace: Pace,
+}
+
+/// A status that differs from the one before.
+struct Change {
+    version: Arc<PolicyVersion>,
+    before: Option<TracingPolicyStatus>,
+    status: TracingPolicyStatus,
+    news: News,
+}
+
+impl Writer {
+    /// For an operator in `namespace`, whose Events carry the name of this replica.
+    pub fn new(
+        client: kube::Client,
+        namespace: &str,
+        replica: &str,
+        watched: Watched,
+        fleet: watch::Receiver<Arc<Fleet>>,
+        metrics: Metrics,
+    ) -> Writer {
+        Writer {
+            events: Events::new(client.clone(), replica, metrics.clone()),
+            fleet_map: FleetMap::new(client.clone(), namespace),
+            client,
+            watched,
+            fleet,
+            metrics,
+            written: BTreeMap::new(),
+            warm_up: WARM_UP,
+            started: Instant::now(),
+        }
+    }
+
+    /// The same with another [`WARM_UP`], for tests.
+    #[must_use]
+    pub fn with_warm_up(mut self, warm_up: Duration) -> Writer {
+        self.warm_up = warm_up;
+        self
+    }
+
+    /// Writes until it is dropped.
+    pub async fn run(mut self) {
+        self.watched.synced().await;
+        self.started = Instant::now();
+        loop {
+            let due = self.round().await;
+            let pause = tokio::time::sleep(INTERVAL);
+            pause.await;
+            tokio::select! {
+                changed = self.watched.policies.changed() => if changed.is_err() { return },
+                changed = self.watched.statuses.changed() => if changed.is_err() { return },
+                changed = self.watched.nodes.changed() => if changed.is_err() { return },
+                changed = self.fleet.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Writes what is due; tells when the next is.
+    async fn round(&mut self) -> Instant {
+        let policies = self.watched.policies.borrow_and_update().clone();
+        let statuses = self.watched.statuses.borrow_and_update().clone();
+        self.written.retain(|key, record| policies.get(key).is_some_and(|it| it.uid == record.uid));
+        let before = self.known(&policies, &statuses);
+        let nodes = self.watched.nodes.borrow_and_update().clone();
+        let fleet = self.fleet.borrow_and_update().clone();
+        let warm = self.started.elapsed() >= self.warm_up;
+        let work = move || {
+            let now = Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default());
+            let changes = changes(&policies, &before, View { nodes: &nodes, fleet: &fleet }, warm, &now);
+            (changes, fleet_map::data(&fleet))
+        };
+        let (changes, map) = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(problem) => {
+                error!(%problem, "statuses could not be made");
+                return Instant::now() + INTERVAL;
+            }
+        };
+        self.count(&changes);
+        let mut due = self.fleet_map.due().max(Instant::now() + INTERVAL);
+        if !warm {
+            due = due.min(self.started + self.warm_up);
+        }
+        let now = Instant::now();
+        let mut ready = Vec::new();
+        for change in changes.into_iter().filter(|change| change.news != News::None) {
+            match self.written.get(&change.version.key).map(|record| record.pace.due(change.news)) {
+                Some(at) if at > now => due = due.min(at),
+                _ => ready.push(change),
+            }
+        }
+        self.write_all(ready).await;
+        self.fleet_map.update(map).await;
+        due
+    }
+
+    /// The newest status that is known of each policy.
+    fn known(
+        &self,
+        policies: &Policies,
+        statuses: &StoredStatuses,
+    ) -> BTreeMap<PolicyKey, TracingPolicyStatus> {
+        let newest = |version: &PolicyVersion| {
+            let record = self.written.get(&version.key);
+            if let Some(record) = record.filter(|record| record.at.elapsed() < ECHO) {
+                return record.status.clone();
+            }
+            statuses.get(&version.key).filter(|stored| stored.uid == version.uid)?.status.clone()
+        };
+        policies.iter().filter_map(|(key, version)| Some((key.clone(), newest(version)?))).collect()
+    }
+
+    async fn write_all(&mut self, changes: Vec<Change>) {
+        let writes = changes.into_iter().map(|change| {
+            let client = self.client.clone();
+            async move { (write(&client, &change.version, &change.status).await, change) }
+        });
+        let mut writes = futures::stream::iter(writes).buffer_unordered(PARALLEL);
+        let mut done = Vec::new();
+        while let Some(one) = writes.next().await {
+            done.push(one);
+        }
+        drop(writes);
+        for (result, change) in done {
+            self.metrics.status_write(result);
+            self.record(result, &change);
+            if result == Written::Ok {
+                let told = transitions(change.before.as_ref(), &change.status);
+                self.events.publish(&change.version, told).await;
+            }
+        }
+    }
+
+    fn record(&mut self, result: Written, change: &Change) {
+        let now = Instant::now();
+        let key = &change.version.key;
+        let record = self.written.entry(key.clone()).or_insert_with(|| Record {
+            uid: change.version.uid.clone(),
+            status: change.before.clone(),
+            at: now,
+            pace: Pace::new(now),
+        });
+        match result {
+            Written::Ok | Written::Gone => {
+                record.status = Some(change.status.clone());
+                record.at = now;
+                record.pace.wrote(change.news, now);
+            }
+            Written::Failed => record.pace.failed(now),
+        }
+    }
+
+    fn count(&self, changes: &[Change]) {
+        let holds = |change: &&Change, kind: ConditionType| {
+            let mut all = change.status.conditions.iter();
+            all.any(|condition| condition.kind == kind && condition.status == ConditionStatus::True)
+        };
+        for (state, kind) in [
+            (PolicyState::Ready, ConditionType::Ready),
+            (PolicyState::Reconciling, ConditionType::Reconciling),
+            (PolicyState::Stalled, ConditionType::Stalled),
+        ] {
+            self.metrics.policies(state, changes.iter().filter(|change| holds(change, kind)).count());
+        }
+    }
+}
+
+/// The status of every policy, with what is new in it.
+fn changes(
+    policies: &Policies,
+    before: &BTreeMap<PolicyKey, TracingPolicyStatus>,
+    view: View<'_>,
+    warm: bool,
+    now: &Time,
+) -> Vec<Change> {
+    let pass = Pass::new(view);
+    policies
+        .values()
+        .map(|version| {
+            let before = before.get(&version.key).cloned();
+            let status = describe(version, &pass, before.as_ref(), now);
+            let told = before.as_ref().is_some_and(|it| it.observed_generation == Some(version.generation));
+            // Of an edited policy it is said at once that it is being rolled out.
+            let withheld = !warm && told && pass.is_missing_agents(version);
+            let news = if withheld { News::None } else { news(before.as_ref(), &status) };
+            Change { version: version.clone(), before, status, news }
+        })
+        .collect()
+}
+
+async fn write(client: &kube::Client, version: &PolicyVersion, status: &TracingPolicyStatus) -> Written {
+    let PolicyVersion { key, uid, .. } = version;
+    let (kind, api): (_, Api<DynamicObject>) = match &key.namespace {
+        None => (PolicyKind::Cluster, Api::all_with(client.clone(), &resource(PolicyKind::Cluster))),
+        Some(namespace) => {
+            let kind = PolicyKind::Namespaced;
+            (kind, Api::namespaced_with(client.clone(), namespace, &resource(kind)))
+        }
+    };
+    let mut metadata = json!({"name": key.name, "uid": uid});
+    if let Some(namespace) = &key.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let patch = Patch::Apply(json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.as_str(), "metadata": metadata, "status": status,
+    }));
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&key.name, &params, &patch).await {
+        Ok(_) => {
+            debug!(policy = %key, "wrote the status");
+            Written::Ok
+        }
+        // Deleted, or deleted and made again; the watch will tell.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Written::Gone,
+        Err(error) => {
+            warn!(%error, policy = %key, "the status could not be written; tried again soon");
+            Written::Failed
+        }
+    }
+}
