@@ -1,8 +1,8 @@
-# make demo: the main job, in a disposable VM. make test: all tests. Both install what is missing first.
+# make demo: the main job, on a real Kubernetes whose nodes are VMs. make demo-host: on one host, in a disposable VM. make test: all tests. Both install what is missing first.
 SHELL = /bin/bash
 .SHELLFLAGS = -euo pipefail -c
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test
+.PHONY: help setup demo demo-host test
 
 # Where Debian has no clang-14 any more, its own clang compiles the fixed programs.
 CARGO = env $(shell command -v clang-14 >/dev/null || echo FERRAGON_CLANG=clang) cargo
@@ -12,15 +12,19 @@ clock = "$$(date +%T)" "$$(($$(date +%s) - $(START)))"
 say = @printf '\n=== %s (after %d s)  step $(1)/$(STEPS): $(2)\n' $(clock) >&2
 
 help:
-	@echo 'make demo   set up, build, and run the walk-through in a disposable QEMU VM (nothing changes on this host)'
-	@echo 'make test   set up and run all tests, on this host and on five kernels in VMs'
-	@echo 'make setup  install the Debian packages that both need'
+	@echo 'make demo       set up, build, and run the walk-through on a real Kubernetes whose nodes are QEMU VMs (as root)'
+	@echo 'make demo-host  the same without Kubernetes, in a disposable QEMU VM'
+	@echo 'make test       set up and run all tests, on this host and on five kernels in VMs'
+	@echo 'make setup      install the Debian packages that all of them need'
 
 setup:
 	@.ci/setup
 
 demo: setup
 	@$(CARGO) xtask demo
+
+demo-host: setup
+	@$(CARGO) xtask demo-host
 
 test: setup
 	$(call say,1,formatting)

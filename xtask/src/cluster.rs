@@ -2,16 +2,16 @@
 //! Output: a real Kubernetes whose nodes are VMs, started, used or ended.
 
 mod debian;
-mod down;
+pub mod down;
 pub mod image;
 mod images;
 mod network;
 mod node;
 mod process;
-mod state;
+pub mod state;
 mod tar;
 mod test;
-mod up;
+pub mod up;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,61 +1,94 @@
-//! Input: `examples/` and a built `ferra`.
-//! Output: the walk-through, run in a disposable VM and printed as it happens.
+//! Input: `examples/`, the chart, and this workspace.
+//! Output: the walk-through on a real Kubernetes with nodes of different kernels, printed as it happens.
 
-use std::io;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::vm::{Ending, Kernel, Machine, Rootfs};
-use crate::{build, workspace};
+use crate::cluster::state::State;
+use crate::cluster::{down, up};
+use crate::vm::Kernel;
+use crate::{image, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which kernel series to boot
-    #[arg(long, value_enum, default_value = "6.12")]
-    kernel: Kernel,
-    /// Use a ferra without optimisation: faster to build, slower to run
+    /// The kernel of each node
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["6.1", "6.12"])]
+    nodes: Vec<Kernel>,
+    /// Leave the cluster running, also if something fails; `cargo xtask cluster --state DIR down` ends it
+    #[arg(long)]
+    keep: bool,
+    /// Where the cluster's files and logs are
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Use binaries without optimisation: faster to build, slower to run
     #[arg(long)]
     debug: bool,
+    /// Another script than the walk-through, with kubectl and helm in its PATH and $CHART
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
 }
 
-/// The guest's script, below the examples.
-const SCRIPT: &str = "demo/walkthrough.sh";
-
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let examples = workspace::root().join("examples");
-    if !examples.join(SCRIPT).is_file() {
-        bail!("{} is missing", examples.join(SCRIPT).display());
-    }
-    eprintln!("demo 1/3: building ferra (a static binary) …");
-    build::build("cli", None, args.debug)?;
-    eprintln!("demo 2/3: getting the {} kernel …", args.kernel.series());
-    let image = args.kernel.image()?;
-    eprintln!("demo 3/3: booting it in QEMU, without touching this host (about 5 s) …");
-    let mut rootfs = Rootfs::with_bash()?;
-    rootfs.add(&build::ferra_of(args.debug), "/usr/bin/ferra")?;
-    rootfs.add(&examples, "/root/examples")?;
-    rootfs.set_command(&[format!("exec bash examples/{SCRIPT} 2>&1")])?;
-    let machine = Machine {
-        image,
-        cpus: 1,
-        memory_mib: 1024,
-        icount: false,
-        append: String::new(),
-        log: false,
-        timeout: Duration::from_secs(300),
+    let began = Instant::now();
+    let say = |step: u32, what: &str| {
+        eprintln!("demo {step}/3 (after {} s): {what} …", began.elapsed().as_secs());
     };
-    let outcome = machine.run(&rootfs, &mut io::stdout(), &mut io::stderr())?;
-    if let Some(trouble) = outcome.trouble() {
-        eprintln!("{trouble}");
+    let folder = match &args.state {
+        Some(folder) => folder.clone(),
+        None => e2e::cache::root()?.join("cluster/demo"),
+    };
+    let state = State::open(&folder)?;
+    say(1, "building the images of operator and agent (static binaries)");
+    let images = image::make(&image::folder(), env!("CARGO_PKG_VERSION"), args.debug)?;
+    say(
+        2,
+        "starting a Kubernetes with nodes in QEMU VMs; the first time, its programs are built (about 10 min)",
+    );
+    let done = up::up(&state, &args.nodes, &images).and_then(|()| {
+        say(3, "the walk-through");
+        let default = workspace::root().join("examples/demo/cluster.sh");
+        script(&folder, args.script.as_deref().unwrap_or(&default))
+    });
+    if args.keep {
+        eprintln!("demo: the cluster goes on: cargo xtask cluster --state {} kubectl …", folder.display());
+        done?;
+    } else {
+        down::down(&state)?;
+        done.with_context(|| format!("logs are in {}", folder.display()))?;
+        eprintln!("demo: done after {} s; the cluster is gone", began.elapsed().as_secs());
     }
-    let seconds = outcome.elapsed.as_secs_f32();
-    match outcome.ending {
-        Ending::Exited(0) => {
-            eprintln!("demo: done; the VM is gone ({seconds:.0} s)");
-            Ok(ExitCode::SUCCESS)
-        }
-        ending => bail!("the walk-through failed after {seconds:.0} s ({ending:?})"),
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a script with kubectl and helm of the cluster.
+fn script(state: &Path, script: &Path) -> Result<()> {
+    let programs = tempfile::tempdir().context("making a folder for kubectl and helm")?;
+    let this = std::env::current_exe().context("finding this program")?;
+    for client in ["kubectl", "helm"] {
+        let path = programs.path().join(client);
+        let line = format!(
+            "#!/bin/sh\nexec '{}' cluster --state '{}' {client} \"$@\"\n",
+            this.display(),
+            state.display()
+        );
+        fs::write(&path, line).with_context(|| format!("writing {}", path.display()))?;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&path, mode).with_context(|| format!("making {} a program", path.display()))?;
     }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let status = Command::new("bash")
+        .arg(script)
+        .env("PATH", format!("{}:{path}", programs.path().display()))
+        .env("CHART", workspace::root().join("charts/ferragon"))
+        .status()
+        .with_context(|| format!("running {}", script.display()))?;
+    if !status.success() {
+        bail!("{} failed ({status})", script.display());
+    }
+    Ok(())
 }

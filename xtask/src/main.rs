@@ -6,10 +6,12 @@ mod build;
 mod cluster;
 mod crds;
 mod demo;
+mod demo_host;
 mod deps;
 mod e2e;
 mod fixtures;
 mod fuzz;
+mod image;
 mod size;
 mod vm;
 mod workspace;
@@ -38,14 +40,18 @@ enum Task {
     Deps(deps::Args),
     /// A real Kubernetes with nodes in VMs: up, down, kubectl, helm, load-image, node, test
     Cluster(cluster::Args),
+    /// Container images of operator and agent, made from static binaries without Docker
+    Image(image::Args),
     /// The cases in e2e/cases, on real kernels in VMs
     E2e(e2e::Args),
     /// Instructions per operation with and without policies, in a VM that counts them
     Bench(bench::Args),
     /// The size of the static release build, against its limit
     Size(size::Args),
-    /// The walk-through: ferra with the example policies in a disposable VM, printed live
+    /// The walk-through on a real Kubernetes with nodes in VMs: helm install, kubectl apply, events, printed live
     Demo(demo::Args),
+    /// The walk-through on one host: ferra with the example policies in a disposable VM, printed live
+    DemoHost(demo_host::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,10 +64,12 @@ fn main() -> ExitCode {
         Task::Fixtures(args) => fixtures::run(&args),
         Task::Deps(args) => deps::run(&args),
         Task::Cluster(args) => cluster::run(&args),
+        Task::Image(args) => image::run(&args),
         Task::E2e(args) => e2e::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Size(args) => size::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::DemoHost(args) => demo_host::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

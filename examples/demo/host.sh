@@ -1,11 +1,9 @@
 #!/bin/bash
 # Input: a disposable VM with ferra and these examples. Output: the walk-through, told and shown as it happens; it fails
 # if what it tells does not happen. Run by `make demo`.
-#
-# Waiting uses no processes, as each would be an event of its own.
 set -euo pipefail
-shopt -s extglob
-EXAMPLES=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../policies")
+HERE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+EXAMPLES=$HERE/../policies
 SHOWN=/tmp/shown # all that ferra has printed
 mkdir -p /tmp/demo/policies /tmp/demo/edited /etc/protected
 cd /tmp/demo
@@ -16,57 +14,8 @@ echo 'worth protecting' >/etc/protected/ledger
 ip link set lo up
 ip addr add 192.0.2.7/32 dev lo # an address for documentation, which stands for another host
 httpd -p 80 -h /etc
-exec {NEVER}<> <(:) # nothing to read
-
-title() { printf '\n\e[1;36m── %s\e[0m\n' "$*"; }
-tell() { printf '\e[2m   %s\e[0m\n' "$*"; }
-pause() { read -rt "$1" -u "$NEVER" || true; }
-
-prompt() {
-	local word words=()
-	for word; do
-		[[ $word != *' '* ]] || word="'$word'"
-		words+=("$word")
-	done
-	printf '\e[1;33m$ %s\e[0m\n' "${words[*]}"
-}
-
-# try COMMAND…: shows it as typed at a prompt, runs it, and tells its exit status if it is not 0.
-try() {
-	local status=0
-	prompt "$@"
-	{ "$@" 2>&3 || status=$?; } 3>&2 2>/dev/null
-	case $status in
-	0) ;;
-	137) tell '(exit status 137: killed)' ;;
-	*) tell "(exit status $status)" ;;
-	esac
-}
-
-# see GLOB…: returns when ferra has printed lines like these, in this order, after those of the last call.
-LINE=0
-see() {
-	local wanted index line lines limit=$((SECONDS + 20))
-	for wanted; do
-		while :; do
-			mapfile -s "$LINE" -t lines <"$SHOWN"
-			for index in "${!lines[@]}"; do
-				line=${lines[index]//$'\e['*([0-9;])m/}
-				# shellcheck disable=SC2053 # a pattern on purpose
-				if [[ $line == $wanted ]]; then
-					LINE=$((LINE + index + 1))
-					continue 3
-				fi
-			done
-			if ((SECONDS >= limit)); then
-				echo "the walk-through is wrong: ferra did not print: $wanted"
-				exit 1
-			fi
-			pause 0.1
-		done
-	done
-	pause 0.3 # what comes with it
-}
+# shellcheck source=examples/demo/stage.sh
+source "$HERE/stage.sh"
 
 title "1. Start with an empty directory of policies, on Linux $(uname -r)"
 prompt ferra run --policy policies/ -o compact
