@@ -12,6 +12,7 @@ mod service;
 mod socket;
 
 pub use hub::{Hub, HubCounters, Step, Subscription};
+pub use ring::Published;
 pub use service::{ServeError, serve};
 pub use socket::{BindError, bind};
 

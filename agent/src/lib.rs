@@ -6,6 +6,7 @@
 pub mod base;
 pub mod daemon;
 pub mod decode;
+pub mod events;
 pub mod kernel;
 pub mod loader;
 pub mod pins;
