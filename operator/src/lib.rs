@@ -12,8 +12,12 @@
 pub mod admission;
 pub mod auth;
 pub mod certs;
+pub mod config;
+pub mod drain;
 pub mod events;
 pub mod fleet;
+pub mod http;
+pub mod leading;
 pub mod lease;
 pub mod metrics;
 pub mod model;

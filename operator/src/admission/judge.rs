@@ -65,7 +65,10 @@ pub fn judge(version: &PolicyVersion, fleet: &Fleet, nodes: &Nodes, refuse_partl
         }
         for diagnostic in found {
             let said = if diagnostic.is_error() { &mut problems } else { &mut hints };
-            said.entry(crate::status::text::line(diagnostic)).or_default().insert(kernel.release.clone());
+            // Which kernels it is true of is told beside it.
+            let text = crate::status::text::line(diagnostic);
+            let text = text.replace(&format!("kernel {}", kernel.release), "the kernel");
+            said.entry(text).or_default().insert(kernel.release.clone());
         }
     }
     if !unable.is_empty() && (able == 0 || refuse_partly) {

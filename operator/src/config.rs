@@ -1,0 +1,100 @@
+//! In: flags and the environment. Out: [`Config`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Compiles policies for every kernel of the fleet, brings them to the nodes, and says what became of them.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "ferragon-operator", version)]
+pub struct Config {
+    /// What to do instead of running the operator.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Namespace of the operator's own objects.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "ferragon", global = true)]
+    pub namespace: String,
+    /// Name of this pod. Without it nobody is labelled as the leader.
+    #[arg(long, env = "POD_NAME")]
+    pub pod: Option<String>,
+    /// Where agents dial (gRPC with TLS).
+    #[arg(long, default_value = "[::]:9443")]
+    pub fleet_address: SocketAddr,
+    /// Where the API server asks about policies (HTTPS).
+    #[arg(long, default_value = "[::]:9444")]
+    pub webhook_address: SocketAddr,
+    /// Where health and metrics are (HTTP).
+    #[arg(long, default_value = "[::]:9090")]
+    pub http_address: SocketAddr,
+    /// ServiceAccount of the agents.
+    #[arg(long, default_value = "ferragon-agent")]
+    pub agent_service_account: String,
+    /// Folder with tls.crt, tls.key and ca.crt that something else fills, such as cert-manager. Without it the operator
+    /// makes and renews its own.
+    #[arg(long)]
+    pub certificates: Option<PathBuf>,
+    /// Refuse a policy that some kernel of the fleet cannot run, instead of warning.
+    #[arg(long)]
+    pub refuse_partly_compatible: bool,
+    /// What is logged: error, warn, info, debug, trace, or by part as in `info,operator::status=debug`.
+    #[arg(long, default_value = "info", global = true)]
+    pub log_level: String,
+    /// How it is logged.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Something else than running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Takes every policy off every node, and waits until the nodes have done so. For the time before uninstalling: after
+    /// ten minutes a running operator goes on as usual.
+    Drain {
+        /// How long to wait, in seconds.
+        #[arg(long, default_value = "60")]
+        timeout: u64,
+    },
+}
+
+impl Command {
+    /// How long to wait.
+    pub fn timeout(self) -> Duration {
+        let Command::Drain { timeout } = self;
+        Duration::from_secs(timeout)
+    }
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object per line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_as_the_chart_gives_them() {
+        use clap::CommandFactory;
+        Config::command().debug_assert();
+        let parse = |flags: &[&str]| {
+            Config::try_parse_from(["ferragon-operator"].iter().chain(flags).copied()).unwrap()
+        };
+        let config = parse(&[
+            "--log-level=debug",
+            "--log-format=json",
+            "--refuse-partly-compatible",
+            "--certificates=/etc/ferragon/tls",
+            "--namespace=n",
+        ]);
+        assert_eq!(config.log_format, LogFormat::Json);
+        assert!(config.refuse_partly_compatible && config.certificates.is_some() && config.command.is_none());
+        assert_eq!(parse(&["drain", "--namespace=n"]).command, Some(Command::Drain { timeout: 60 }));
+    }
+}
