@@ -22,10 +22,8 @@ containerd)
 	;;
 images)
 	containerd_listens
-	for image in /etc/node/images/*.tar; do
-		until ctr -n k8s.io images import "$image"; do
-			sleep 1
-		done
+	until ctr -n k8s.io images import /etc/node/images.tar; do
+		sleep 1
 	done
 	;;
 kubelet)

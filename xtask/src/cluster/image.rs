@@ -46,21 +46,51 @@ pub enum Content {
     Symlink(String),
 }
 
+/// The archive of some images, which `docker load` and `ctr images import` read.
+///
+/// # Errors
+/// A name has no registry or tag, a path is relative or there twice, or a name is too long for tar.
+pub fn archive(images: &[Image]) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    let mut manifest = Vec::new();
+    let mut parts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for image in images {
+        let tell = || format!("making image {}", image.name);
+        image.check_name().with_context(tell)?;
+        let layer = image.layer().with_context(tell)?;
+        let layer_digest = hex(&layer);
+        let config = image.config(&layer_digest);
+        let (config_name, layer_name) = (format!("{}.json", hex(&config)), format!("{layer_digest}.tar"));
+        manifest.push(json!({"Config": config_name, "RepoTags": [image.name], "Layers": [layer_name]}));
+        parts.extend([(config_name, config), (layer_name, layer)]);
+    }
+    archive.entry("manifest.json", Kind::File, 0o644, json!(manifest).to_string().as_bytes())?;
+    for (name, bytes) in parts {
+        archive.entry(&name, Kind::File, 0o644, &bytes)?;
+    }
+    Ok(archive.finish())
+}
+
 impl Image {
-    /// The archive, which `docker load` and `ctr images import` read.
+    /// The archive of this image alone; see [`archive`].
     ///
     /// # Errors
-    /// The name has no registry or tag, a path is relative or there twice, or a name is too long for tar.
+    /// See there.
     pub fn archive(&self) -> Result<Vec<u8>> {
+        archive(std::slice::from_ref(self))
+    }
+
+    /// A name that containerd takes as it is, as kubelets ask for it.
+    fn check_name(&self) -> Result<()> {
         let repository = self.name.rsplit_once(':').map(|(repository, _)| repository);
         if !repository.is_some_and(|name| name.contains('/') && !name.ends_with(':')) {
-            bail!(
-                "image name {:?}: give registry, name and tag, such as docker.io/library/busybox:1",
-                self.name
-            );
+            bail!("name {:?}: give registry, name and tag, such as docker.io/library/busybox:1", self.name);
         }
-        let layer = self.layer().with_context(|| format!("making image {}", self.name))?;
-        let layer_digest = hex(&layer);
+        Ok(())
+    }
+
+    /// What a runtime needs to know, as JSON.
+    fn config(&self, layer_digest: &str) -> Vec<u8> {
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
@@ -71,14 +101,7 @@ impl Image {
             },
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
         });
-        let config = config.to_string().into_bytes();
-        let (config_name, layer_name) = (format!("{}.json", hex(&config)), format!("{layer_digest}.tar"));
-        let manifest = json!([{"Config": config_name, "RepoTags": [self.name], "Layers": [layer_name]}]);
-        let mut archive = Archive::default();
-        archive.entry("manifest.json", Kind::File, 0o644, manifest.to_string().as_bytes())?;
-        archive.entry(&config_name, Kind::File, 0o644, &config)?;
-        archive.entry(&layer_name, Kind::File, 0o644, &layer)?;
-        Ok(archive.finish())
+        config.to_string().into_bytes()
     }
 
     /// The files, sorted, each after the folders above it.
@@ -125,7 +148,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use std::process::Command;
 
-    use super::{Content, Image, ImageFile};
+    use super::{Content, Image, ImageFile, archive};
 
     fn image(files: &[&str]) -> Image {
         let file = |path: &&str| ImageFile {
@@ -164,6 +187,18 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{digest}"));
         let listed = String::from_utf8(tar(dir.path(), &["-tf", layer])).unwrap();
         assert_eq!(listed, "a\nusr/\nusr/bin/\nusr/bin/b\n");
+    }
+
+    #[test]
+    fn images_that_share_a_layer_share_it_in_the_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = image(&["/a"]);
+        other.name = "docker.io/a/c:2".into();
+        other.entrypoint = vec!["/c".into()];
+        std::fs::write(dir.path().join("i.tar"), archive(&[image(&["/a"]), other]).unwrap()).unwrap();
+        let listed = String::from_utf8(tar(dir.path(), &["-tf", "i.tar"])).unwrap();
+        let ends = |end| listed.lines().filter(|name| name.ends_with(end)).count();
+        assert_eq!((listed.lines().count(), ends(".tar"), ends(".json")), (4, 1, 3), "{listed}");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use anyhow::{Context, Result, bail};
 use e2e::Program;
 
 use super::debian;
-use super::image::{Content, Image, ImageFile};
+use super::image::{self, Content, Image, ImageFile};
 use super::state::State;
 
-/// File names and archives of the images that every node has: the first process of pods, and busybox for tests.
-pub fn base() -> Result<[(&'static str, Vec<u8>); 2]> {
-    Ok([("pause.tar", pause()?.archive()?), ("busybox.tar", busybox()?.archive()?)])
+/// The archive of the images that every node has: the first process of pods, and busybox for tests.
+pub fn base() -> Result<Vec<u8>> {
+    image::archive(&[pause()?, busybox()?])
 }
 
 fn pause() -> Result<Image> {

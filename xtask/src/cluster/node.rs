@@ -79,11 +79,9 @@ impl Node {
         rootfs.add(&scripts, "/node")?;
         rootfs.add(&files, "/node")?;
         rootfs.add(&modules.drivers(), "/modules")?;
-        for (image, tar) in images::base()? {
-            let tar_file = folder.join(image);
-            fs::write(&tar_file, tar).with_context(|| format!("writing {}", tar_file.display()))?;
-            rootfs.add(&tar_file, &format!("/node/images/{image}"))?;
-        }
+        let images = folder.join("images.tar");
+        fs::write(&images, images::base()?).with_context(|| format!("writing {}", images.display()))?;
+        rootfs.add(&images, "/node/images.tar")?;
         rootfs.write(&initramfs)?;
         let mut qemu = self.machine(state, &folder, root, &modules)?;
         qemu.arg("-initrd").arg(&initramfs);

@@ -11,7 +11,7 @@ use e2e::Program;
 
 use super::process::Process;
 use super::state::State;
-use super::{down, up};
+use super::{debian, down, up};
 use crate::vm::Kernel;
 
 /// Two of different age.
@@ -91,7 +91,7 @@ impl Checks<'_> {
         expect(&self.exec("two", "wget -q -T 10 -O - http://two:8080/")?, "from two")?;
         let address = self.kubectl(&["get", "pod", "two", "-o", "jsonpath={.status.podIP}"])?;
         // As the API server reaches webhooks.
-        let mut host = self.state.network().command("/bin/busybox");
+        let mut host = self.state.network().command(debian::debian()?.join("usr/bin/busybox"));
         expect(
             &said(host.args(["wget", "-q", "-T", "10", "-O", "-", &format!("http://{address}:8080/")]))?,
             "from two",
@@ -107,10 +107,11 @@ impl Checks<'_> {
                 bail!("{name} has not its name as label kubernetes.io/hostname: {labels}");
             }
             let node = self.state.node(name)?;
-            let line =
-                ["cat /sys/kernel/security/lsm; stat -f -c %T /sys/fs/bpf /sys/kernel/tracing".to_owned()];
+            let line = ["cat /sys/kernel/security/lsm; echo; stat -f -c %T /sys/fs/bpf /sys/kernel/tracing"
+                .to_owned()];
             let shown = said(&mut node.command(self.state, &line))?;
-            expect(&shown, "bpf\nbpf_fs\ntracefs")?;
+            expect(&shown, ",bpf")?;
+            expect(&shown, "\nbpf_fs\ntracefs")?;
             let status = node.command(self.state, &["exit 3".to_owned()]).stdin(Stdio::null()).status();
             if status.context("starting dbclient")?.code() != Some(3) {
                 bail!("a command's exit status in {name} does not arrive");
