@@ -57,7 +57,10 @@ fn keep_in(
     let tell = || format!("writing into {}", parent.display());
     fs::create_dir_all(parent).with_context(tell)?;
     let lock = File::create(parent.join(format!("{kind}.lock"))).with_context(tell)?;
-    lock.lock().with_context(|| format!("waiting for whoever makes {kind} in {}", parent.display()))?;
+    if lock.try_lock().is_err() {
+        eprintln!("cluster: waiting while another process makes {kind} …");
+        lock.lock().with_context(|| format!("locking {kind} in {}", parent.display()))?;
+    }
     let folder = parent.join(format!("{kind}-{digest}"));
     if !folder.is_dir() {
         let work =
