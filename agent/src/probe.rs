@@ -170,15 +170,16 @@ fn probe_for(kernel: &impl Kernel, places: &Places, scope: Scope<'_>) -> Result<
     if abilities.lsm_attaches && !abilities.flavours.contains(&Flavour::Lsm) {
         notes.push(ProbeNote::LsmNeverCalled(lsms.clone()));
     }
-    let (with_modules, cpus, tracepoints) = match scope {
-        Scope::Host(wanted) => (true, host::possible_cpus(&places.sys)?, formats(places, wanted, &mut notes)),
+    let symbols = note(symbols::read(places, matches!(scope, Scope::Host(_))), &mut notes);
+    let (cpus, tracepoints) = match scope {
+        Scope::Host(wanted) => (host::possible_cpus(&places.sys)?, formats(places, wanted, &mut notes)),
         // No program depends on the number of CPUs.
-        Scope::Fleet => (false, 0, fleet::formats(places, &names, &mut notes)),
+        Scope::Fleet => (0, fleet::formats(places, &names, &mut notes)),
     };
     let profile = KernelProfile {
         release: host::release(&places.proc)?,
         arch: std::env::consts::ARCH.to_owned(),
-        symbols: note(symbols::read(places, with_modules), &mut notes),
+        symbols,
         tracepoints,
         flavours: abilities.flavours.iter().map(|flavour| *flavour as i32).collect(),
         lsms,

@@ -1,7 +1,7 @@
 //! In: what the loader reports of a set. Out: the answer to the operator.
 
 use api::fleet::{
-    Applied, Desired, FAILURE_TEXT_MAX, FAILURES_MAX, FailureStage, HookFailure, PolicyRef, Refusal,
+    Applied, Desired, FAILURE_POLICIES_MAX, FAILURE_TEXT_MAX, FAILURES_MAX, FailureStage, HookFailure, PolicyRef, Refusal,
 };
 
 use crate::loader::sets::SetError;
@@ -56,7 +56,7 @@ fn failure(hook: &HookReport, failure: &Failure) -> HookFailure {
     HookFailure {
         hook: hook.hook.to_string(),
         digest: hook.digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),
-        policies: hook.policies.iter().map(policy).collect(),
+        policies: hook.policies.iter().take(FAILURE_POLICIES_MAX).map(policy).collect(),
         stage: stage as i32,
         errno,
         text: ending(failure.reason.to_string()),

@@ -253,6 +253,9 @@ pub fn tell(desired: &Desired, report: &ApplyReport) {
         let policies: Vec<String> = hook.policies.iter().map(ToString::to_string).collect();
         tracing::error!(hook = %hook.hook, policies = policies.join(","), "hook failed: {failure}");
     }
+    for (hook, errno) in &report.unpinned {
+        tracing::warn!(program = %hook, "would not outlive the agent: {errno}");
+    }
     for leftover in &report.leftovers {
         tracing::warn!("{leftover}");
     }

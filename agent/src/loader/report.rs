@@ -12,6 +12,8 @@ use crate::kernel::{AttachError, Errno, Rejection};
 pub struct ApplyReport {
     /// By hook, desired or removed.
     pub hooks: Vec<HookReport>,
+    /// Hooks whose new programs end with this process although they were to stay, and why.
+    pub unpinned: Vec<(HookKey, Errno)>,
     /// What could not be tidied up. Enforcement does not depend on it.
     pub leftovers: Vec<Leftover>,
 }

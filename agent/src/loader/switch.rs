@@ -52,6 +52,9 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
                 continue;
             }
             let digest = new.digest;
+            if let Pin::Failed(errno) = new.pin {
+                report.unpinned.push((hook.clone(), errno));
+            }
             let old = self.hooks.insert(hook.clone(), new);
             let outcome = if old.is_some() { Outcome::Replaced } else { Outcome::Installed };
             report.hooks.push(entry(hook.clone(), artefact, digest, outcome));

@@ -472,3 +472,108 @@ fn skipped_calls_are_counted_by_hook_over_all_its_programs() {
     loader.apply(&[other]);
     assert_eq!(missed(&loader), [("fentry:f".to_owned(), 7), ("fexit:g".to_owned(), 4)]);
 }
+
+fn pinned_loader(kernel: &FakeKernel, root: &std::path::Path) -> (TestLoader, PinDirectory) {
+    let pins = PinDirectory::create(root).unwrap();
+    let mut loader = loader(kernel);
+    loader.pin_to(pins.clone());
+    (loader, pins)
+}
+
+fn pins_in(root: &std::path::Path) -> usize {
+    let instances = std::fs::read_dir(root.join("v1")).into_iter().flatten().flatten();
+    instances.map(|instance| std::fs::read_dir(instance.path()).unwrap().count()).sum()
+}
+
+#[test]
+fn a_successor_attaches_before_its_predecessor_lets_go() {
+    let (root, kernel) = (tempfile::tempdir().unwrap(), FakeKernel::new());
+    let set = [artefact(Flavour::Fentry, "f", &["p"], 1), artefact(Flavour::Lsm, "g", &["q"], 1)];
+    let (mut first, _) = pinned_loader(&kernel, root.path());
+    assert_eq!(first.apply(&set).failures().count(), 0);
+    drop(first); // As a crash does.
+    assert_eq!((kernel.attached().len(), pins_in(root.path())), (2, 2));
+    let (mut second, pins) = pinned_loader(&kernel, root.path());
+    second.apply(&set);
+    assert_eq!(kernel.attached().len(), 4);
+    assert_eq!(pins.remove_others().unwrap(), 2);
+    assert_eq!((kernel.attached().len(), pins_in(root.path())), (2, 2));
+    second.leave();
+    assert_eq!(kernel.attached().len(), 2);
+    crate::pins::remove_all(root.path()).unwrap();
+    assert!(kernel.attached().is_empty());
+}
+
+#[test]
+fn a_replaced_or_removed_program_leaves_no_pin() {
+    let (root, kernel) = (tempfile::tempdir().unwrap(), FakeKernel::new());
+    let (mut loader, _) = pinned_loader(&kernel, root.path());
+    loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 1)]);
+    let report =
+        loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 2), artefact(Flavour::Fentry, "g", &["p"], 1)]);
+    assert!(report.leftovers.is_empty());
+    assert_eq!((pins_in(root.path()), kernel.attached().len()), (2, 2));
+    // One that is never active, too.
+    kernel.fail(Call::MapUpdate, 1, Errno::ENOMEM);
+    loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 3)]);
+    assert_eq!((pins_in(root.path()), kernel.attached().len()), (1, 1));
+    assert!(loader.close().is_empty());
+    assert_eq!((pins_in(root.path()), kernel.attached().len()), (0, 0));
+}
+
+#[test]
+fn a_program_that_cannot_stay_is_told_and_runs() {
+    let (root, kernel) = (tempfile::tempdir().unwrap(), FakeKernel::new());
+    let (mut loader, _) = pinned_loader(&kernel, root.path());
+    kernel.fail(Call::Pin, 1, Errno::EOPNOTSUPP);
+    let report = loader.apply(&[artefact(Flavour::Kprobe, "f", &["p"], 1)]);
+    assert_eq!(report.failures().count(), 0);
+    let unpinned: Vec<_> = loader.unpinned().into_iter().map(|(hook, errno)| (hook.target, errno)).collect();
+    assert_eq!(unpinned, [("f".to_owned(), Errno::EOPNOTSUPP)]);
+    assert_eq!((kernel.attached().len(), pins_in(root.path())), (1, 0));
+    loader.leave();
+    assert!(kernel.attached().is_empty());
+}
+
+#[test]
+fn what_runs_already_need_not_be_given_again() {
+    let kernel = FakeKernel::new();
+    let mut loader = loader(&kernel);
+    let [f, g] = [artefact(Flavour::Fentry, "f", &["p"], 1), artefact(Flavour::Fentry, "g", &["q"], 1)];
+    loader.apply(&[f.clone(), g.clone()]);
+    let attached = kernel.attached();
+    let h = artefact(Flavour::Fentry, "h", &["p"], 1);
+    let report = loader.apply_beside(&BTreeSet::from([f.digest()]), std::slice::from_ref(&h));
+    let outcomes: Vec<_> =
+        report.hooks.iter().map(|hook| (hook.hook.target.as_str(), &hook.outcome)).collect();
+    assert_eq!(outcomes, [("f", &Outcome::Unchanged), ("g", &Outcome::Removed), ("h", &Outcome::Installed)]);
+    assert!(attached.first().is_some_and(|first| kernel.attached().contains(first)));
+    // A kept hook and a new program for it contradict each other.
+    let other = artefact(Flavour::Fentry, "f", &["p"], 2);
+    let report = loader.apply_beside(&BTreeSet::from([f.digest(), h.digest()]), &[other]);
+    assert!(report.failures().all(|(_, failure)| failure.reason == FailureReason::Duplicate));
+    assert_eq!(loader.installed().iter().find(|hook| hook.hook.target == "f").unwrap().digest, f.digest());
+}
+
+#[test]
+fn counts_of_a_policy_that_comes_back_go_on() {
+    let kernel = FakeKernel::new();
+    let mut loader = loader(&kernel);
+    let set = [artefact(Flavour::Fentry, "f", &["p"], 1), artefact(Flavour::Fentry, "g", &["q"], 1)];
+    let matched = |loader: &TestLoader| {
+        let counts = loader.counters().unwrap();
+        counts.iter().find(|counts| counts.policy.name == "p").map(|counts| counts.values[0])
+    };
+    for round in 1..=3 {
+        loader.apply(&set);
+        assert_eq!(matched(&loader), Some((round - 1) * 5));
+        let index = loader.shared.policies.iter().find(|(policy, _)| policy.name == "p").unwrap().1;
+        let mut values = [0u8; COUNTERS_SIZE as usize];
+        values[0] = 5;
+        let map = loader.shared.maps.existing(SharedMap::PolicyCounters).unwrap();
+        kernel.map_update(map, &index.to_ne_bytes(), &values).unwrap();
+        assert_eq!(matched(&loader), Some(round * 5));
+        loader.apply(&set[1..]);
+        assert_eq!(matched(&loader), None);
+    }
+}

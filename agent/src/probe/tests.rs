@@ -145,3 +145,41 @@ fn what_is_missing_is_noted_with_a_remedy() {
     assert_eq!(probed.notes, expected);
     assert!(!probed.profile.flavours.contains(&(Flavour::Tracepoint as i32)));
 }
+
+/// What each host of a kernel has of its own: modules, probes that somebody made, CPUs.
+#[test]
+fn hosts_with_one_kernel_have_one_profile() {
+    let (one, other) = (Host::new("fleet-one"), Host::new("fleet-other"));
+    other.write(
+        "proc/kallsyms",
+        b"0 t b_local\n0 D data\n0 T c_other\t[nf_tables]\n0 t bpf_prog_6deef7\t[bpf]\n",
+    );
+    other.write("sys/devices/system/cpu/possible", b"0-63\n");
+    let format = b"name: x\nformat:\n\tfield:int a;\toffset:8;\tsize:4;\tsigned:1;\n";
+    other.write("tracing/events/kprobes/somebodys/format", format);
+    other.write("tracing/events/xfs/xfs_read/format", format);
+    other.write("tracing/events/enable", b"0");
+    for host in [&one, &other] {
+        // Inode numbers of the first namespaces are the same on all hosts that boot the same kernel; of files, not.
+        host.remove("proc/1/ns/mnt");
+        host.write("tracing/events/syscalls/sys_enter_read/format", format);
+    }
+    let profile = |host: &Host| FleetProfile::probe(&FakeKernel::new(), &host.places(), &[]).unwrap().0;
+    assert_eq!(profile(&one).digest(), profile(&other).digest());
+    let read = profile(&other).encode().unwrap();
+    assert_eq!(read.digest, profile(&one).digest(), "read again, it is the same");
+    let read = <KernelProfile as prost::Message>::decode(&*read.bytes).unwrap();
+    assert_eq!(read.symbols, ["b_local"]);
+    let events: Vec<_> = read.tracepoints.iter().map(|format| format.event.as_str()).collect();
+    assert_eq!(events, ["sched_process_exit", "sys_enter_read"]);
+}
+
+#[test]
+fn a_mechanism_that_is_not_to_be_used_is_another_kernel() {
+    let host = Host::new("fleet-without");
+    let profile =
+        |without: &[Flavour]| FleetProfile::probe(&FakeKernel::new(), &host.places(), without).unwrap().0;
+    let (all, fewer) = (profile(&[]), profile(&[Flavour::Fentry]));
+    assert_ne!(all.digest(), fewer.digest());
+    assert_eq!(fewer.encode().unwrap().digest, fewer.digest());
+}

@@ -20,6 +20,7 @@ const GUEST_TESTS: &str = "/root/e2e/tests";
 /// What is put into the guest.
 pub struct Programs {
     ferra: PathBuf,
+    ferragon: PathBuf,
     probe: PathBuf,
     /// Holds the agent's tests, under their names, and their helper.
     tests: PathBuf,
@@ -30,12 +31,14 @@ impl Programs {
     pub fn build(cases: &[Case], fresh: bool, debug: bool) -> Result<Self> {
         let ferra = build::ferra_of(debug);
         let tests = workspace::target_dir().join("e2e-tests");
-        let programs = Programs { probe: ferra.with_file_name("probe"), ferra, tests };
+        let beside = |name| ferra.with_file_name(name);
+        let programs = Programs { probe: beside("probe"), ferragon: beside("ferragon"), ferra, tests };
         let wanted: BTreeSet<&str> =
             cases.iter().flat_map(|case| case.tests.iter().map(String::as_str)).collect();
         if fresh {
-            eprintln!("e2e: building ferra and probe …");
+            eprintln!("e2e: building ferra, ferragon and probe …");
             build::build("cli", None, debug)?;
+            build::build("agent", Some("bin=ferragon"), debug)?;
             build::build("e2e", Some("bin=probe"), debug)?;
             if !wanted.is_empty() {
                 eprintln!("e2e: building the agent's tests …");
@@ -43,7 +46,8 @@ impl Programs {
             }
         }
         let tests = wanted.iter().map(|name| programs.tests.join(name));
-        for program in [programs.ferra.clone(), programs.probe.clone()].into_iter().chain(tests) {
+        let programs_of_all = [&programs.ferra, &programs.ferragon, &programs.probe].map(PathBuf::clone);
+        for program in programs_of_all.into_iter().chain(tests) {
             program.metadata().with_context(|| format!("{} (leave out --no-build)", program.display()))?;
         }
         Ok(programs)
@@ -70,6 +74,7 @@ impl Programs {
     /// Puts into the guest what these cases run.
     pub fn add(&self, cases: &[Case], rootfs: &mut Rootfs) -> Result<()> {
         rootfs.add(&self.ferra, "/usr/bin/ferra")?;
+        rootfs.add(&self.ferragon, "/usr/bin/ferragon")?;
         rootfs.add(&self.probe, "/usr/bin/probe")?;
         let tests: Vec<&str> = cases.iter().flat_map(|case| case.tests.iter().map(String::as_str)).collect();
         let helper = (!tests.is_empty()).then_some(HELPER);
