@@ -93,6 +93,7 @@ impl World {
             node.select(selection);
             self.plan(&name, now);
         }
+        self.judge();
         self.stale = true;
     }
 
@@ -125,6 +126,8 @@ impl World {
     pub fn compiled(&mut self, set: CompiledSet, now: Now) {
         let key = self.cache.insert(set).key;
         self.plan_waiting(key, now);
+        // Before any node refuses a version of it, and the set is not in use any more.
+        self.judge();
     }
 
     /// A compilation gave no result, which no policy can cause; it is done again.

@@ -25,8 +25,7 @@ impl World {
             return None;
         }
         if self.stale {
-            let (sets, wanted) = self.in_use();
-            self.kernels.judge(&sets, &wanted);
+            self.judge();
         }
         for name in std::mem::take(&mut self.changed) {
             match self.nodes.get(&name) {
@@ -44,6 +43,12 @@ impl World {
             kernels: self.kernels.states(),
             counters: self.sums.sums().clone(),
         })
+    }
+
+    /// Puts together what the compiler said, see [`crate::fleet::kernels::Kernels::judge`].
+    pub(super) fn judge(&mut self) {
+        let (sets, wanted) = self.in_use();
+        self.kernels.judge(&sets, &wanted);
     }
 
     /// The sets that nodes are to run, and the versions that nodes of each kernel should run.
