@@ -113,6 +113,9 @@ fn count(bytes: &[u8], fields: &[Repeated], left: &mut usize) -> Result<(), Shap
     Ok(())
 }
 
+/// A field's tag, and its bytes if it is delimited by its length.
+type Field<'a> = (u64, Option<&'a [u8]>);
+
 /// The fields of a message.
 struct Wire<'a> {
     bytes: &'a [u8],
@@ -120,8 +123,8 @@ struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
-    /// Tag of the next field, and its bytes if it is delimited by its length.
-    fn field(&mut self) -> Result<Option<(u64, Option<&'a [u8]>)>, ShapeError> {
+    /// The next field.
+    fn field(&mut self) -> Result<Option<Field<'a>>, ShapeError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
