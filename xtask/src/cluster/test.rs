@@ -62,7 +62,7 @@ impl Checks<'_> {
         fs::write(&file, PODS).with_context(|| format!("writing {}", file.display()))?;
         self.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
         for pod in POD_NAMES {
-            self.kubectl(&["wait", "--for=condition=Ready", "--timeout=240s", &format!("pod/{pod}")])?;
+            self.kubectl(&["wait", "--for=condition=Ready", "--timeout=480s", &format!("pod/{pod}")])?;
         }
         self.passed("pods run on both nodes");
         for (pod, kernel) in [("one", KERNELS[0]), ("two", KERNELS[1])] {
@@ -160,7 +160,7 @@ impl Checks<'_> {
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        said(self.state.client(Program::Kubectl)?.arg("--request-timeout=270s").args(arguments))
+        said(self.state.client(Program::Kubectl)?.arg("--request-timeout=500s").args(arguments))
     }
 }
 
