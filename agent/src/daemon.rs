@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{BindError, Hub};
 use crate::pins::{PinDirectory, PinError, check_bpf_file_system};
 use crate::probe::ProbeError;
 use crate::session::SessionError;
@@ -66,6 +67,12 @@ pub enum DaemonError {
     /// This kernel.
     #[error("this kernel cannot run policies: {0}")]
     Probe(#[from] ProbeError),
+    /// The socket for those who read events.
+    #[error("{0}")]
+    Socket(#[from] BindError),
+    /// Its address.
+    #[error("`{0}` is not an address for those who read events: unix:///PATH is one")]
+    Address(String),
     /// Threads, signals, sockets.
     #[error("{what} failed: {error}")]
     System {
@@ -92,10 +99,14 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let pins = pins(&config.pin_dir);
     let store = Arc::new(store::Store::open(&config.state_dir)?);
     let events = Arc::new(metrics::EventCounts::default());
-    let counted = Arc::clone(&events);
-    let sink: session_thread::Sink = Arc::new(move |event| counted.count(event));
+    let hub = Hub::new(&config.node());
+    let (counts, watched) = (Arc::clone(&events), hub.clone());
+    let sink: session_thread::Sink = Arc::new(move |event| {
+        counts.count(event);
+        watched.publish(event);
+    });
     let session = session_thread::start(config, pins.clone(), &store, sink)?;
-    service::run(config, session, service::Parts { store, pins, events })
+    service::run(config, session, service::Parts { store, pins, events, hub })
 }
 
 /// Removes everything that outlives agents; gives the number of programs.

@@ -1,7 +1,8 @@
 //! In: what the loader reports of a set. Out: the answer to the operator.
 
 use api::fleet::{
-    Applied, Desired, FAILURE_POLICIES_MAX, FAILURE_TEXT_MAX, FAILURES_MAX, FailureStage, HookFailure, PolicyRef, Refusal,
+    Applied, Desired, FAILURE_POLICIES_MAX, FAILURE_TEXT_MAX, FAILURES_MAX, FailureStage, HookFailure,
+    PolicyRef, Refusal,
 };
 
 use crate::loader::sets::SetError;

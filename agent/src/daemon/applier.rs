@@ -46,7 +46,7 @@ pub struct InForce {
 }
 
 /// Called after a set was applied without failures.
-type WhenWhole = Box<dyn Fn() + Send + Sync>;
+type WhenWhole = Arc<dyn Fn() + Send + Sync>;
 
 /// The one place where sets are applied.
 pub struct Applier<N> {
@@ -68,7 +68,7 @@ impl<N: Node> Applier<N> {
         when_whole: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let in_force = watch::Sender::new(in_force);
-        let when_whole = Box::new(when_whole);
+        let when_whole = Arc::new(when_whole);
         // From 10 ms to 80 s.
         let durations = Histogram::new(exponential_buckets(0.01, 2.0, 14));
         Applier { node, store, turn: Mutex::new(()), in_force, when_whole, durations }
@@ -123,7 +123,9 @@ impl<N: Node> Applier<N> {
         let mut answer = answer::applied(desired, &report);
         let failing = report.failures().count();
         if failing == 0 {
-            (self.when_whole)();
+            let when_whole = Arc::clone(&self.when_whole);
+            // It says itself what went wrong.
+            let _ = tokio::task::spawn_blocking(move || when_whole()).await;
         }
         let in_force = Desired {
             generation: desired.generation,

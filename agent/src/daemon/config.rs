@@ -95,6 +95,16 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+impl Config {
+    /// Name of this node.
+    pub fn node(&self) -> String {
+        let host = || std::fs::read_to_string(self.procfs.join("sys/kernel/hostname"));
+        let own = self.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
+        let own = own.or_else(|| host().ok().map(|name| name.trim().to_owned()));
+        own.unwrap_or_else(|| "localhost".to_owned())
+    }
+}
+
 /// A way to attach programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mechanism {

@@ -1,7 +1,7 @@
 //! In: requests of the kubelet and of Prometheus. Out: whether the agent lives, whether it is ready, what it counted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +17,7 @@ use super::applier::InForce;
 use super::fleet::Connection;
 use super::metrics::{EventCounts, Shown, render};
 use super::node::{Node, NodeHandle};
+use crate::events::Hub;
 use crate::session::Session;
 
 /// A session that did not come round for so long hangs. Loading a large set under emulation takes half a minute.
@@ -35,12 +36,14 @@ pub struct Watched {
     pub is_open: AtomicBool,
     /// Events so far.
     pub events: Arc<EventCounts>,
+    /// Those who read events.
+    pub hub: Hub,
     /// The set in force.
     pub in_force: watch::Receiver<InForce>,
     /// Times that changes took.
     pub durations: Histogram,
-    /// The call to the operator, if there is one to call.
-    pub connection: Option<watch::Receiver<Connection>>,
+    /// The call to the operator, once there is one.
+    pub connection: OnceLock<watch::Receiver<Connection>>,
 }
 
 /// Serves for ever.
@@ -88,10 +91,11 @@ async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
         Ok(Err(_)) | Err(_) => None,
     };
     let in_force = watched.in_force.borrow().clone();
-    let connection = watched.connection.as_ref().map(|connection| connection.borrow().clone());
+    let connection = watched.connection.get().map(|connection| connection.borrow().clone());
     let text = render(&Shown {
         reading: reading.as_ref(),
         events: &watched.events,
+        readers: &watched.hub.counters(),
         in_force: &in_force,
         durations: &watched.durations,
         connection: connection.as_ref(),

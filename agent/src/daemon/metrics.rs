@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use super::applier::InForce;
 use super::engine::Reading;
 use super::fleet::Connection;
+use crate::events::HubCounters;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -45,6 +46,8 @@ pub struct Shown<'a> {
     pub reading: Option<&'a Reading>,
     /// Events so far.
     pub events: &'a EventCounts,
+    /// Those who read them.
+    pub readers: &'a HubCounters,
     /// The set in force.
     pub in_force: &'a InForce,
     /// Times that changes took.
@@ -57,6 +60,7 @@ pub struct Shown<'a> {
 pub fn render(shown: &Shown<'_>) -> String {
     let mut registry = Registry::with_prefix("ferragon");
     events(&mut registry, shown.events);
+    readers(&mut registry, shown.readers);
     set(&mut registry, shown.in_force, shown.durations);
     if let Some(connection) = shown.connection {
         call(&mut registry, connection);
@@ -77,6 +81,21 @@ fn events(registry: &mut Registry, events: &EventCounts) {
         family.get_or_create(&vec![("type", kind.name().to_owned())]).inc_by(count);
     }
     registry.register("events", "Events seen", family);
+}
+
+fn readers(registry: &mut Registry, counts: &HubCounters) {
+    let subscribers: Gauge = Gauge::default();
+    subscribers.set(i64::try_from(counts.subscribers).unwrap_or(i64::MAX));
+    registry.register("event_readers", "Clients that read events", subscribers);
+    for (name, help, count) in [
+        ("events_sent", "Events sent to clients, each client's counted", counts.sent),
+        ("events_unread", "Events that clients were too slow for", counts.lost),
+        ("event_readers_refused", "Clients refused, as there were too many", counts.refused),
+    ] {
+        let counter: Counter = Counter::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    }
 }
 
 fn set(registry: &mut Registry, in_force: &InForce, durations: &Histogram) {
@@ -120,7 +139,7 @@ fn policies(registry: &mut Registry, reading: &Reading) {
             family.get_or_create(&labels).inc_by(value);
         }
     }
-    registry.register("policy_actions", "What policies did, also while the agent was away", family);
+    registry.register("policy_actions", "What policies did since this agent first loaded them", family);
 }
 
 fn losses(registry: &mut Registry, reading: &Reading) {
@@ -201,6 +220,7 @@ mod tests {
         let text = render(&Shown {
             reading: Some(&reading),
             events: &EventCounts::default(),
+            readers: &HubCounters::default(),
             in_force: &InForce { generation: 5, failing: 1, ..InForce::default() },
             durations: &Histogram::new(exponential_buckets(0.01, 2.0, 3)),
             connection: Some(&connection),

@@ -1,11 +1,13 @@
 //! In: a session on its thread. Out: the agent's services around it, until a signal.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::DaemonError;
 use super::applier::Applier;
@@ -17,6 +19,7 @@ use super::metrics::EventCounts;
 use super::node::NodeHandle;
 use super::session_thread::{SessionThread, tell_removed};
 use super::store::Store;
+use crate::events::{Hub, bind};
 use crate::kernel::{Linux, give_back_memory, tracefs};
 use crate::pins::PinDirectory;
 use crate::probe::{FleetProfile, Places};
@@ -30,6 +33,7 @@ pub(super) struct Parts {
     pub store: Arc<Store>,
     pub pins: Option<PinDirectory>,
     pub events: Arc<EventCounts>,
+    pub hub: Hub,
 }
 
 type Call = Arc<Caller<NodeHandle<Session>, FleetProfile>>;
@@ -42,7 +46,7 @@ pub(super) fn run(config: &Config, session: SessionThread, parts: Parts) -> Resu
     let pins = parts.pins.clone();
     let when_whole = move || tell_removed(pins.as_ref().map_or(Ok(0), PinDirectory::remove_others));
     let applier = Applier::new(node.clone(), Some(parts.store), loaded.in_force, when_whole);
-    let served = runtime.block_on(serve(config, Arc::new(applier), parts.events, ended));
+    let served = runtime.block_on(serve(config, Arc::new(applier), parts.events, parts.hub, ended));
     runtime.shutdown_timeout(END);
     node.end();
     if thread.join().is_err() {
@@ -55,39 +59,79 @@ async fn serve(
     config: &Config,
     applier: Arc<Applier<NodeHandle<Session>>>,
     events: Arc<EventCounts>,
-    ended: tokio::sync::oneshot::Receiver<SessionError>,
+    hub: Hub,
+    ended: oneshot::Receiver<SessionError>,
 ) -> Result<(), DaemonError> {
     let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
     let (mut term, mut int) = signals().map_err(DaemonError::system("setting signal handlers"))?;
-    let call = call(config, &applier).await?;
     let watched = Arc::new(Watched {
         node: applier.node().clone(),
         is_loaded: AtomicBool::new(true),
         is_open: AtomicBool::new(false),
         events,
+        hub: hub.clone(),
         in_force: applier.in_force(),
         durations: applier.durations(),
-        connection: call.as_ref().map(|call| call.connection()),
+        connection: OnceLock::new(),
     });
     if !config.health_address.is_empty() {
         let listener = TcpListener::bind(&config.health_address).await;
-        let listener =
-            listener.map_err(DaemonError::system(format!("listening on {}", config.health_address)))?;
+        let what = format!("listening on {}", config.health_address);
+        let listener = listener.map_err(DaemonError::system(what))?;
         tokio::spawn(http::serve(listener, Arc::clone(&watched)));
     }
+    let socket = socket(config, hub)?;
     watched.is_open.store(true, Ordering::Relaxed);
-    if let Some(call) = call {
-        tokio::spawn(async move { call.run().await });
-    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    tokio::select! {
+    // Last, as to know the kernel takes a while.
+    let calling = async {
+        match call(config, &applier).await? {
+            Some(call) => {
+                // Set once, here.
+                let _ = watched.connection.set(call.connection());
+                call.run().await;
+                Ok(())
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let served = tokio::select! {
+        result = calling => result,
         _ = term.recv() => Ok(()),
         _ = int.recv() => Ok(()),
         error = ended => Err(error.map_or_else(
             |_| DaemonError::Thread("it panicked".to_owned()),
             DaemonError::Session,
         )),
+    };
+    if let Some((stop, socket)) = socket {
+        drop(stop);
+        // Those who read events get what they have not read yet, if they are quick.
+        let _ = tokio::time::timeout(END, socket).await;
     }
+    served
+}
+
+/// The socket for those who read events, with what ends it when it is dropped; `None` if there is to be none.
+#[allow(clippy::type_complexity, reason = "two ends of one task")]
+fn socket(
+    config: &Config,
+    hub: Hub,
+) -> Result<Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>, DaemonError> {
+    if config.server_address.is_empty() {
+        return Ok(None);
+    }
+    let path = config.server_address.strip_prefix("unix://").filter(|path| path.starts_with('/'));
+    let path = path.ok_or_else(|| DaemonError::Address(config.server_address.clone()))?;
+    let listener = bind(Path::new(path))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        let served = crate::events::serve(hub, listener, async move { drop(stopped.await) }).await;
+        if let Err(error) = served {
+            tracing::error!("{error}");
+        }
+    });
+    Ok(Some((stop, task)))
 }
 
 /// The call to the operator, not begun; `None` if there is none to call.

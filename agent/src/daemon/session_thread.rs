@@ -41,7 +41,7 @@ pub(super) fn start(
     let (node, queue) = channel();
     let (ready, wait) = answers();
     let (end, ended) = oneshot::channel();
-    let (name, bytes, store) = (node_name(config), config.buffer << 20, Arc::clone(store));
+    let (name, bytes, store) = (config.node(), config.buffer << 20, Arc::clone(store));
     let body = move || {
         if let Err(error) = live(&name, bytes, pins, &store, &sink, queue, &ready) {
             // Nobody waits for it when the agent ends anyway; if the session never began, that is where it is told.
@@ -107,10 +107,4 @@ pub(super) fn tell_removed(removed: Result<usize, PinError>) {
         Ok(pins) => tracing::info!(pins, "removed pins of programs that are no longer needed"),
         Err(error) => tracing::warn!("{error}"),
     }
-}
-
-fn node_name(config: &Config) -> String {
-    let host = || std::fs::read_to_string(config.procfs.join("sys/kernel/hostname"));
-    let own = config.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
-    own.or_else(|| host().ok().map(|name| name.trim().to_owned())).unwrap_or_else(|| "localhost".to_owned())
 }
