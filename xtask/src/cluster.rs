@@ -34,6 +34,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Task {
+    /// Build what clusters and test API servers are made of, if it is not there yet: Kubernetes, etcd, containerd, helm
+    Build,
     /// Start the cluster, or see that it runs; builds what it is made of at the first use
     Up {
         /// The kernel of each node
@@ -75,6 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => State::open(&e2e::cache::root()?.join("cluster/state"))?,
     };
     match &args.task {
+        Task::Build => drop(e2e::binaries()?),
         Task::Up { nodes, image } => up::up(&state, nodes, image)?,
         Task::Down => down::down(&state)?,
         Task::Kubectl { arguments } => return client(&state, Program::Kubectl, arguments),
