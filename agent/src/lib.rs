@@ -10,6 +10,7 @@ pub mod events;
 pub mod kernel;
 pub mod loader;
 pub mod pins;
+pub mod pods;
 pub mod probe;
 pub mod process;
 pub mod session;

@@ -30,7 +30,7 @@ use api::artefact::{Artefact, ArtefactDigest, POLICY_COUNTERS, SharedMap};
 use self::indices::Indices;
 use self::past::PastCounts;
 use self::policies::Policies;
-use self::sets::{ProcFs, ProcessSets, RunningProcesses, SetObjects};
+use self::sets::{ProcFs, ProcessSets, RunningProcesses, SetError, SetObjects, WorkloadChange};
 use self::shared::{COUNTERS_SIZE, HOOKS, SharedMaps};
 use self::stage::{Attached, Pin, Shared};
 use crate::kernel::{Errno, Kernel, Linux};
@@ -128,6 +128,19 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             Pin::None | Pin::At(_) => None,
         });
         unpinned.collect()
+    }
+
+    /// From now on somebody tells of the node's pods: sets of pods are refused before.
+    pub fn expect_pods(&mut self) {
+        self.shared.sets.expect_pods();
+    }
+
+    /// Which workload is in which cgroup. See [`ProcessSets::workloads_changed`].
+    ///
+    /// # Errors
+    /// The kernel's tables do not take it, or processes could not be changed.
+    pub fn workloads_changed(&mut self, changes: Vec<WorkloadChange>) -> Result<(), SetError> {
+        self.shared.sets.workloads_changed(&self.shared.kernel, changes)
     }
 
     /// For the decoder: what the program ids in records mean.

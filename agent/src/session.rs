@@ -3,6 +3,7 @@
 //! One session owns everything that this process has in the kernel; closing (or dropping) it takes it all out.
 
 mod overlap;
+mod placing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::pins::PinDirectory;
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 
 use overlap::Overlap;
+use placing::Placing;
 
 /// Decoded hooks kept by program id: the ids of programs that were replaced are not asked for much longer. At about
 /// 1 KiB each, 1 MiB.
@@ -62,6 +64,8 @@ pub struct Totals {
     pub cache: CacheCounters,
     /// Lost by the fixed programs.
     pub losses: Losses,
+    /// How often a change of the node's workloads could not be put in force at once.
+    pub misplaced: u64,
 }
 
 /// Programs in the kernel with their reader.
@@ -71,6 +75,7 @@ pub struct Session {
     intake: Intake,
     looked: Instant,
     lost_exits: u64,
+    placing: Placing,
 }
 
 /// What turns records into events.
@@ -107,7 +112,9 @@ impl Session {
         let events = running.len() as u64;
         let intake =
             Intake { cache, hooks, events, errors: DecodeErrors::default(), overlap: Overlap::default() };
-        let session = Session { base, loader: Some(loader), intake, looked: Instant::now(), lost_exits: 0 };
+        let (looked, placing) = (Instant::now(), Placing::default());
+        let mut session = Session { base, loader: Some(loader), intake, looked, lost_exits: 0, placing };
+        session.place_workloads(Instant::now());
         Ok((session, running))
     }
 
@@ -153,12 +160,17 @@ impl Session {
         mut each: impl FnMut(&Event),
     ) -> Result<usize, SessionError> {
         self.forget_lost_exits()?;
-        self.intake.overlap.end(Instant::now());
+        let now = Instant::now();
+        self.intake.overlap.end(now);
+        self.place_workloads(now);
+        let timeout = timeout.min(self.intake.cache.pods().due(now));
         let Session { base, intake, .. } = self;
         let mut records = base.reader().drain(limit, |record| intake.record(record, &mut each));
         if records == 0 && base.reader().wait(timeout)? {
             records = base.reader().drain(limit, |record| intake.record(record, &mut each));
         }
+        // An exec in a cgroup that was not known is what tells of it.
+        self.place_workloads(Instant::now());
         Ok(records)
     }
 
@@ -213,6 +225,7 @@ impl Session {
             repeated: overlap.repeated(),
             cache: cache.counters(),
             losses,
+            misplaced: self.placing.failed(),
         })
     }
 

@@ -187,7 +187,7 @@ impl Drop for Waiting {
 
 fn set(op: SetOp, path: &Path) -> ProcessSet {
     let paths = vec![path.to_str().unwrap().as_bytes().to_vec()];
-    ProcessSet { op: op as i32, paths, pids: Vec::new() }
+    ProcessSet { op: op as i32, paths, ..ProcessSet::default() }
 }
 
 /// own, parent and inherited bits of a child, once it has executed its binary.

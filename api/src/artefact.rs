@@ -3,8 +3,12 @@
 //! An artefact is one eBPF program for one hook of one kernel, with all policies of that hook in it. It is
 //! content-addressed: the same policies on the same kernel give the same bytes.
 
+mod workload;
+
 use prost::Message;
 use sha2::{Digest, Sha256};
+
+pub use workload::{LabelOp, LabelTest, NAMESPACE_LABEL, PodSet, WorkloadSet};
 
 /// SHA-256 of an artefact's encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -367,11 +371,11 @@ pub struct SourceSpan {
     pub path: String,
 }
 
-/// A set of processes by binary path or by pid, tested as one process bit. Two policies with the same set share
-/// one bit.
+/// A set of processes by binary path, by pid or by workload, tested as one process bit. Two policies with the same set
+/// share one bit.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Message)]
 pub struct ProcessSet {
-    /// How paths are compared; [`SetOp::Pid`] for pids.
+    /// How paths are compared; [`SetOp::Pid`] for pids, [`SetOp::Workloads`] for workloads.
     #[prost(enumeration = "SetOp", tag = "1")]
     pub op: i32,
     /// Absolute paths, sorted and distinct.
@@ -380,6 +384,16 @@ pub struct ProcessSet {
     /// Process ids in the initial pid namespace, for sets that follow forks.
     #[prost(uint32, repeated, tag = "3")]
     pub pids: Vec<u32>,
+    /// Workloads, for [`SetOp::Workloads`].
+    #[prost(message, optional, tag = "4")]
+    pub workloads: Option<WorkloadSet>,
+}
+
+impl ProcessSet {
+    /// Whether it takes knowledge of the node's pods to tell who is in it.
+    pub fn needs_pods(&self) -> bool {
+        self.workloads.as_ref().is_some_and(|workloads| workloads.pods.is_some())
+    }
 }
 
 /// How a [`ProcessSet`] is evaluated at exec.
@@ -396,6 +410,8 @@ pub enum SetOp {
     Postfix = 3,
     /// Process id is one of the values.
     Pid = 4,
+    /// The process's cgroup is of one of these workloads.
+    Workloads = 5,
 }
 
 impl Flavour {

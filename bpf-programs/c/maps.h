@@ -61,6 +61,14 @@ struct {
 	__type(value, struct process_words);
 } pid_sets SEC(".maps");
 
+/* Directories of pods, and their containers: 4,096 x (8 + 32 + 48 bytes of the kernel's) = 352 KiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CGROUPS);
+	__type(key, __u64);
+	__type(value, struct process_words);
+} cgroup_sets SEC(".maps");
+
 #define PATH_MAX 4096
 #define NAME_MAX 255
 

@@ -1,4 +1,4 @@
-/* Which sets a new image's executable is in, from the exec-time tables. */
+/* Which sets a new image is in by its executable and its cgroup, from the exec-time tables. */
 #ifndef FERRAGON_PROCESS_SETS_H
 #define FERRAGON_PROCESS_SETS_H
 
@@ -51,7 +51,42 @@ static __noinline int add_postfix_sets(struct scratch *s, __u32 len)
 	return 0;
 }
 
-/* Fills s->own. */
+static __always_inline void add_binary_sets(struct scratch *s, struct task_struct *task, struct mm_struct *mm,
+					    __u32 tables)
+{
+	struct file *file = mm->exe_file;
+	struct fs_struct *fs = task->fs;
+	__u32 len;
+
+	if (!file || !fs)
+		return;
+	walk_path(s, file->f_path.mnt, file->f_path.dentry, fs->root.mnt, fs->root.dentry);
+	len = PATH_MAX - s->pos;
+	if (tables & TABLE_PREFIX)
+		add_prefix_sets(s, len);
+	if (tables & TABLE_POSTFIX)
+		add_postfix_sets(s, len);
+}
+
+/* Of the current task's cgroups, from the root down, the last one that has an entry. */
+static __always_inline void add_cgroup_sets(struct process_words *own)
+{
+	struct process_words nearest = {}, *found;
+
+	for (int level = 0; level <= CGROUP_LEVELS; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+
+		if (!id)
+			break;
+		found = bpf_map_lookup_elem(&cgroup_sets, &id);
+		if (found)
+			nearest = *found;
+	}
+	add_words(own, &nearest);
+}
+
+/* Fills s->own. Cgroups come last: from there to where the new image takes the words over are some dozen instructions,
+ * so that whoever changes an entry of `cgroup_sets` and then looks at the processes sees those that had the old one. */
 static __always_inline void find_sets(struct scratch *s, struct task_struct *task, struct mm_struct *mm)
 {
 	__u32 tables = tables_in_use();
@@ -62,20 +97,10 @@ static __always_inline void find_sets(struct scratch *s, struct task_struct *tas
 		return;
 	if (tables & TABLE_PIDS)
 		add_pid_sets(&s->own, task->tgid);
-	if (tables & (TABLE_PREFIX | TABLE_POSTFIX)) {
-		struct file *file = mm->exe_file;
-		struct fs_struct *fs = task->fs;
-		__u32 len;
-
-		if (!file || !fs)
-			return;
-		walk_path(s, file->f_path.mnt, file->f_path.dentry, fs->root.mnt, fs->root.dentry);
-		len = PATH_MAX - s->pos;
-		if (tables & TABLE_PREFIX)
-			add_prefix_sets(s, len);
-		if (tables & TABLE_POSTFIX)
-			add_postfix_sets(s, len);
-	}
+	if (tables & (TABLE_PREFIX | TABLE_POSTFIX))
+		add_binary_sets(s, task, mm, tables);
+	if (tables & TABLE_CGROUPS)
+		add_cgroup_sets(&s->own);
 }
 
 #endif

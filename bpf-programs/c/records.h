@@ -22,7 +22,7 @@ struct record_header {
 	__u64 time;  /* CLOCK_BOOTTIME */
 };
 
-/* Words of process bits; one bit per distinct matchBinaries/matchPIDs set in force on this node:
+/* Words of process bits; one bit per distinct set of binaries, pids or workloads in force on this node:
  * 4 words x 64 = 256 sets. */
 #define PROCESS_WORDS 4
 
@@ -138,7 +138,9 @@ enum loss {
  *   a prefix without. Each value has the bits of all shorter entries that are its prefixes.
  * binary_postfix (LPM trie): the last bytes of the path in reverse order. Each value has the bits of all shorter
  *   entries that are its prefixes.
- * pid_sets (hash): process id, for sets that name pids. */
+ * pid_sets (hash): process id, for sets that name pids.
+ * cgroup_sets (hash, key: __u64 id in the cgroup2 hierarchy): sets of workloads. Those of a process are in the entry of
+ *   its own cgroup or else of the nearest one above that has an entry; that of the root cgroup is for the host. */
 #define BINARY_PREFIX_MAX 256  /* path bytes, with NUL */
 #define BINARY_POSTFIX_MAX 128 /* path bytes; sets use up to 127 */
 
@@ -161,6 +163,12 @@ struct base_config {
 #define TABLE_PREFIX 0x1
 #define TABLE_POSTFIX 0x2
 #define TABLE_PIDS 0x4
+#define TABLE_CGROUPS 0x8
+
+/* Levels below the root in which `cgroup_sets` has entries: containers are 3 to 5 levels down, in nested nodes up to 8. */
+#define CGROUP_LEVELS 12
+/* Entries of `cgroup_sets`: a node has at most some hundred pods, with a few containers each. */
+#define CGROUPS 4096
 
 /* Value of RECORD_HOOK records, followed by the arguments. header.flags: KPROBE_ACTION_* value of the last
  * action of matchReturnActions that was processed, 0 if none. */

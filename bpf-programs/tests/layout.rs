@@ -87,6 +87,9 @@ fn structures_and_constants_are_the_same_in_c() {
         TABLE_PREFIX
         TABLE_POSTFIX
         TABLE_PIDS
+        TABLE_CGROUPS
+        CGROUP_LEVELS
+        CGROUPS
         ARG_ERROR
         ARG_TRUNCATED
     }

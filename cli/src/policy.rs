@@ -13,6 +13,7 @@ mod judge;
 mod machine;
 mod output;
 mod words;
+mod workloads;
 mod wrap;
 
 use judge::Judged;

@@ -29,6 +29,7 @@ mod socket;
 mod structure;
 mod text;
 mod tree;
+mod workload;
 
 pub use field::fits_field;
 

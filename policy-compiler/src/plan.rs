@@ -6,6 +6,7 @@
 
 mod build;
 mod tests;
+mod workloads;
 
 use crate::resolve::{ResolvedArg, ResolvedHook};
 use crate::typed::{

@@ -8,6 +8,7 @@ mod argument;
 mod call;
 mod process;
 mod verdict;
+mod workload;
 
 #[cfg(test)]
 mod tests;
@@ -17,3 +18,4 @@ pub use call::{
     Ancestor, Call, Capabilities, Namespaces, PathValue, Process, SkbValue, SockValue, SockaddrValue, Value,
 };
 pub use verdict::{Effect, Evaluator, EventFate, Match};
+pub use workload::{Pod, Workload};

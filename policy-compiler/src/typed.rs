@@ -4,7 +4,11 @@
 //! Guarantees: everything here is within the language's limits and self-consistent; no string is left to
 //! parse. What only a kernel can tell (does the function exist, do the types fit) is not known yet.
 
+mod workload;
+
 use std::net::IpAddr;
+
+pub use workload::{LabelIs, LabelTest, PodTest, WorkloadTest};
 
 /// Identity of a policy: two namespaced policies of one name in two namespaces are two policies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,8 +44,25 @@ pub struct TypedPolicy {
     pub key: PolicyKey,
     /// Initial mode (option `policy-mode`).
     pub mode: Mode,
+    /// Workloads that the policy applies to, a condition of every selector and of hooks without; `None`: all.
+    pub workloads: Option<WorkloadTest>,
+    /// `nodeSelector`: conditions on the labels of the node, all of which must hold; empty: all nodes. Not for the
+    /// compiler: whoever distributes programs acts on it.
+    pub nodes: Vec<LabelTest>,
     /// All hooks, in the order of the document.
     pub hooks: Vec<TypedHook>,
+}
+
+impl TypedPolicy {
+    /// Whether it takes knowledge of pods to tell which processes it applies to.
+    pub fn needs_pods(&self) -> bool {
+        let filters = self.hooks.iter().flat_map(|hook| &hook.selectors).flat_map(|one| &one.filters);
+        let tests = filters.filter_map(|filter| match &filter.test {
+            FilterTest::Workloads(test) => Some(test),
+            _ => None,
+        });
+        self.workloads.iter().chain(tests).any(|test| test.pods.is_some())
+    }
 }
 
 /// One entry of a hook section.
@@ -283,6 +304,8 @@ pub enum FilterTest {
     Namespace(NamespaceTest),
     /// `matchCapabilities`.
     Capabilities(CapabilityTest),
+    /// `matchWorkloads`.
+    Workloads(WorkloadTest),
 }
 
 /// A test of one argument's value. A value that could not be read fails every test, negated ones too.

@@ -120,6 +120,9 @@ fn show_program(out: &mut String, program: &Program<'_>) {
     for (at, set) in program.sets.iter().enumerate() {
         let paths: Vec<_> = set.paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
         let _ = writeln!(out, "  set {at}: {:?} {paths:?} {:?}", set.op(), set.pids);
+        if let Some(workloads) = &set.workloads {
+            let _ = writeln!(out, "    {workloads:?}");
+        }
     }
     for (at, bank) in program.banks.iter().enumerate() {
         let _ = writeln!(out, "  bank {at}: selectors {:#x}", bank.mask);

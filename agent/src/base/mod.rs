@@ -54,6 +54,8 @@ pub enum BaseMap {
     BinaryPostfix,
     /// Hash: tgid → sets.
     PidSets,
+    /// Hash: cgroup id → sets.
+    CgroupSets,
     /// One-element array: [`BaseConfig`].
     Config,
 }
@@ -79,6 +81,7 @@ struct SharedFds {
     binary_exact_prefix: OwnedFd,
     binary_postfix: OwnedFd,
     pid_sets: OwnedFd,
+    cgroup_sets: OwnedFd,
     config: OwnedFd,
 }
 
@@ -127,6 +130,7 @@ impl Base {
             binary_exact_prefix: fd_of(&ebpf, "binary_exact_prefix")?,
             binary_postfix: fd_of(&ebpf, "binary_postfix")?,
             pid_sets: fd_of(&ebpf, "pid_sets")?,
+            cgroup_sets: fd_of(&ebpf, "cgroup_sets")?,
             config: fd_of(&ebpf, "config")?,
         };
         let events = RecordReader::new(take_map(&mut ebpf, "events")?);
@@ -189,6 +193,7 @@ impl Base {
             BaseMap::BinaryExactPrefix => &self.shared.binary_exact_prefix,
             BaseMap::BinaryPostfix => &self.shared.binary_postfix,
             BaseMap::PidSets => &self.shared.pid_sets,
+            BaseMap::CgroupSets => &self.shared.cgroup_sets,
             BaseMap::Config => &self.shared.config,
         };
         fd.as_fd()

@@ -1,8 +1,10 @@
 //! In: a fake kernel. Out: on it, what the fixed programs bring, and a loader: for tests without root.
 
+use std::path::Path;
+
 use api::artefact::Flavour;
 
-use super::sets::{Running, RunningProcesses, SetObjects};
+use super::sets::{Cgroup, Running, RunningProcesses, SetObjects};
 use super::{BaseObjects, Loader};
 use crate::kernel::fake::{FakeKernel, FakeObject};
 use crate::kernel::{Errno, Kernel, MapShape, MapType, ProgramSpec};
@@ -14,6 +16,10 @@ pub struct NoProcesses;
 impl RunningProcesses for NoProcesses {
     fn running(&self) -> std::io::Result<Vec<Running>> {
         Ok(Vec::new())
+    }
+
+    fn cgroup(&self, _: &Path) -> std::io::Result<Cgroup> {
+        Ok(Cgroup::default())
     }
 }
 
@@ -31,6 +37,7 @@ pub fn loader(kernel: &FakeKernel) -> Result<Loader<FakeKernel, NoProcesses>, Er
         prefix: map("binary_prefix", MapType::LpmTrie, 260, 32)?,
         postfix: map("binary_postfix", MapType::LpmTrie, 132, 32)?,
         pids: map("pid_sets", MapType::Hash, 4, 32)?,
+        cgroups: map("cgroup_sets", MapType::Hash, 8, 32)?,
         config: map("config", MapType::Array, 4, 8)?,
         processes: map("processes", MapType::Hash, 4, 120)?,
         set_bits,

@@ -41,6 +41,7 @@ impl BaseObjects<Linux> {
                 prefix: map(BaseMap::BinaryExactPrefix)?,
                 postfix: map(BaseMap::BinaryPostfix)?,
                 pids: map(BaseMap::PidSets)?,
+                cgroups: map(BaseMap::CgroupSets)?,
                 config: map(BaseMap::Config)?,
                 processes: map(BaseMap::Processes)?,
                 set_bits: share_setter(base)?,

@@ -8,6 +8,7 @@
 mod evaluate;
 mod procfs;
 mod tables;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +18,10 @@ use bpf_programs::layout::{BINARY_POSTFIX_MAX, BINARY_PREFIX_MAX, PROCESS_WORDS}
 use self::tables::Tables;
 use super::indices::Indices;
 use crate::kernel::{Errno, Kernel};
+use crate::pods::{CgroupId, Place};
 
-pub use self::procfs::{ProcFs, Running, RunningProcesses};
+pub use self::procfs::{Cgroup, ProcFs, Running, RunningProcesses};
+pub use self::workloads::WorkloadChange;
 
 /// One bit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +71,8 @@ pub struct SetObjects<K: Kernel> {
     pub postfix: K::Map,
     /// `pid_sets`.
     pub pids: K::Map,
+    /// `cgroup_sets`.
+    pub cgroups: K::Map,
     /// `config`.
     pub config: K::Map,
     /// `processes`.
@@ -81,7 +86,7 @@ pub struct SetObjects<K: Kernel> {
 pub enum SetError {
     /// Out of bits.
     #[error(
-        "the policies of this node name more than 256 different sets of binaries and process ids; remove some"
+        "the policies of this node name more than 256 different sets of binaries, process ids and workloads; remove some"
     )]
     TooMany,
     /// The kernel compares a bounded number of bytes.
@@ -97,6 +102,17 @@ pub enum SetError {
         "a set of processes is compared in a way that this agent does not know; it is older than the compiler"
     )]
     UnknownOp,
+    /// Nobody tells of pods.
+    #[error(
+        "the policy selects pods, and this agent does not know the pods of its node: no API server is watched"
+    )]
+    NoPods,
+    /// Nobody tells where processes are.
+    #[error(
+        "the policy selects pods or the host, and this host has no unified (version 2) cgroup hierarchy to tell them \
+         apart by"
+    )]
+    NoCgroups,
     /// A table of the fixed programs.
     #[error("writing the exec-time table `{table}` failed with {errno}{}", full_hint(*errno))]
     Table {
@@ -125,7 +141,7 @@ fn shown(path: &[u8]) -> String {
 fn full_hint(errno: Errno) -> &'static str {
     match errno {
         Errno::ENOSPC | Errno(libc::E2BIG) => {
-            ": it is full, as the policies name too many binaries or process ids"
+            ": it is full, as the policies name too many binaries or process ids, or the node has too many containers"
         }
         _ => "",
     }
@@ -141,6 +157,9 @@ pub struct ProcessSets<K: Kernel, P> {
     used_before: BTreeSet<ProcessBit>,
     sets: BTreeMap<ProcessSet, Use>,
     published: Tables,
+    /// Where workloads are; empty: nobody tells.
+    workloads: BTreeMap<CgroupId, Place>,
+    knows_pods: bool,
 }
 
 #[derive(Debug)]
@@ -155,7 +174,16 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
     pub fn new(objects: SetObjects<K>, running: P) -> Self {
         let bits = Indices::new(ProcessBit::COUNT);
         let (used_before, sets) = (BTreeSet::new(), BTreeMap::new());
-        ProcessSets { objects, running, bits, used_before, sets, published: Tables::default() }
+        ProcessSets {
+            objects,
+            running,
+            bits,
+            used_before,
+            sets,
+            published: Tables::default(),
+            workloads: BTreeMap::new(),
+            knows_pods: false,
+        }
     }
 
     /// One more program tests a set.
@@ -165,6 +193,7 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
             return Ok(known.bit);
         }
         check(set)?;
+        self.check_workloads(set)?;
         let number = self.bits.take().ok_or(SetError::TooMany)?;
         let bit = ProcessBit(u8::try_from(number).map_err(|_| SetError::TooMany)?);
         self.sets.insert(set.clone(), Use { bit, programs: 1, settled: false });
@@ -206,7 +235,7 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
         self.used_before.extend(new.iter().map(|(_, bit)| *bit));
         let in_force = self
             .publish(kernel, &wanted)
-            .and_then(|()| evaluate::evaluate(kernel, &self.objects, &self.running, &new));
+            .and_then(|()| evaluate::evaluate(kernel, &self.objects, &self.running, &self.workloads, &new));
         if let Err(error) = in_force {
             // Makes room for others. What resists is taken out by the next publication.
             let _ = self.retract(kernel);
@@ -227,7 +256,7 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
 
     fn publish(&mut self, kernel: &K, wanted: impl Fn(&ProcessSet) -> bool) -> Result<(), SetError> {
         let sets = self.sets.iter().filter(|(set, known)| known.settled || wanted(set));
-        let desired = Tables::of(sets.map(|(set, known)| (set, known.bit)));
+        let desired = Tables::of(sets.map(|(set, known)| (set, known.bit)), &self.workloads);
         self.published.become_like(&desired, kernel, &self.objects)
     }
 }
@@ -236,6 +265,8 @@ fn check(set: &ProcessSet) -> Result<(), SetError> {
     let limit = match set_op(set)? {
         SetOp::Unspecified => return Err(SetError::UnknownOp),
         SetOp::Pid => return Ok(()),
+        SetOp::Workloads if set.workloads.is_none() => return Err(SetError::UnknownOp),
+        SetOp::Workloads => return Ok(()),
         // One byte is for the NUL that tells a whole path from a prefix.
         SetOp::Equal | SetOp::Prefix => BINARY_PREFIX_MAX - 1,
         SetOp::Postfix => BINARY_POSTFIX_MAX - 1,

@@ -18,6 +18,10 @@ use crate::kernel::{MapShape, MapType};
 struct Nobody;
 
 impl RunningProcesses for Nobody {
+    fn cgroup(&self, _: &std::path::Path) -> std::io::Result<super::sets::Cgroup> {
+        Ok(super::sets::Cgroup::default())
+    }
+
     fn running(&self) -> std::io::Result<Vec<Running>> {
         Ok(Vec::new())
     }
@@ -38,6 +42,7 @@ pub(super) fn set_objects(kernel: &FakeKernel) -> SetObjects<FakeKernel> {
         prefix: map(MapType::LpmTrie, 260, 32, 16, "prefix"),
         postfix: map(MapType::LpmTrie, 132, 32, 16, "postfix"),
         pids: map(MapType::Hash, 4, 32, 16, "pids"),
+        cgroups: map(MapType::Hash, 8, 32, 16, "cgroups"),
         config: map(MapType::Array, 4, 8, 1, "config"),
         processes: map(MapType::Hash, 4, 120, 16, "processes"),
         set_bits: kernel.program_load(&spec).unwrap(),
@@ -100,7 +105,7 @@ fn artefact(flavour: Flavour, target: &str, policies: &[&str], version: i32) -> 
 
 fn with_set(mut artefact: Artefact, paths: &[&str]) -> Artefact {
     let paths = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
-    artefact.process_sets.push(ProcessSet { op: SetOp::Equal as i32, paths, pids: Vec::new() });
+    artefact.process_sets.push(ProcessSet { op: SetOp::Equal as i32, paths, ..ProcessSet::default() });
     artefact
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use api::event::{ExecId, Process, ProcessFlags, ProcessInfo};
 
 use super::{BootClock, ImageKey, procfs};
+use crate::pods::Pods;
 
 /// Images kept at most. An image takes about 500 bytes (its texts, shared by its events, are most of it): 32 MiB.
 const CAPACITY: usize = 65_536;
@@ -21,6 +22,8 @@ pub(super) struct Image {
     /// The parent; for an exec without a fork, the image before.
     pub(super) parent: Option<Arc<Process>>,
     ended: bool,
+    /// Version of the pods that were last asked for its own.
+    pods: u64,
 }
 
 enum State {
@@ -39,23 +42,54 @@ pub(super) struct Forked {
 
 impl Image {
     pub(super) fn new(process: Arc<Process>, parent: Option<Arc<Process>>) -> Image {
-        Image { state: State::Made(process), parent, ended: false }
+        Image { state: State::Made(process), parent, ended: false, pods: 0 }
     }
 
     /// An image that a fork made.
     pub(super) fn forked(forked: Forked, parent: Option<Arc<Process>>) -> Image {
-        Image { state: State::Forked(forked), parent, ended: false }
+        Image { state: State::Forked(forked), parent, ended: false, pods: 0 }
     }
 
-    /// The process, made now if this is the first time that it is asked for.
-    pub(super) fn process(&mut self, node: &str, clock: &BootClock, key: ImageKey) -> Arc<Process> {
-        let made = match &self.state {
-            State::Made(process) => return process.clone(),
-            State::Forked(forked) => Arc::new(forked.process(self.parent.as_deref(), node, clock, key)),
+    /// The process, made now if this is the first time that it is asked for, with its pod if that is known by now.
+    pub(super) fn process(
+        &mut self,
+        node: &str,
+        clock: &BootClock,
+        pods: &Pods,
+        key: ImageKey,
+    ) -> Arc<Process> {
+        let mut made = match &self.state {
+            State::Made(process) => process.clone(),
+            State::Forked(forked) => {
+                let made = Arc::new(forked.process(self.parent.as_deref(), node, clock, key));
+                self.state = State::Made(made.clone());
+                made
+            }
         };
-        self.state = State::Made(made.clone());
+        if self.pods != pods.version() {
+            self.pods = pods.version();
+            if let Some(better) = with_pod(&made, pods) {
+                made = better;
+                self.state = State::Made(made.clone());
+            }
+            if let Some(parent) = &mut self.parent
+                && let Some(better) = with_pod(parent, pods)
+            {
+                *parent = better;
+            }
+        }
         made
     }
+}
+
+/// The same process, if more is known of its pod by now.
+fn with_pod(process: &Arc<Process>, pods: &Pods) -> Option<Arc<Process>> {
+    let is_complete = process.pod.as_ref().is_some_and(|pod| pod.container.is_some());
+    if is_complete || process.docker.is_empty() {
+        return None;
+    }
+    let pod = pods.of_container(&process.docker).filter(|pod| process.pod.as_ref() != Some(pod))?;
+    Some(Arc::new(process.with(|info| info.pod = Some(pod))))
 }
 
 impl Forked {
@@ -226,10 +260,11 @@ mod tests {
         }));
         let forked = Forked { origin: Some(origin.clone()), in_init_tree: false, kernel_thread: false };
         let mut image = Image::forked(forked, Some(origin.clone()));
-        let forked = image.process("n", &clock, key(2));
+        let pods = Pods::default();
+        let forked = image.process("n", &clock, &pods, key(2));
         assert_eq!((forked.pid, forked.binary.as_str(), forked.flags), (2, "/bin/sh", ProcessFlags::CLONE));
         assert_eq!(forked.exec_id, ExecId::new("n", 100, 2));
         assert_eq!(forked.parent_exec_id, origin.exec_id);
-        assert!(Arc::ptr_eq(&forked, &image.process("n", &clock, key(2))));
+        assert!(Arc::ptr_eq(&forked, &image.process("n", &clock, &pods, key(2))));
     }
 }

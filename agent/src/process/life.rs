@@ -11,6 +11,7 @@ use bpf_programs::layout::{
 use super::exec::Exec;
 use super::images::{Forked, Image};
 use super::{ImageKey, Known, ProcessCache};
+use crate::pods::CgroupId;
 
 /// How often the wall clock is looked at, nanoseconds: somebody may have set it.
 const CLOCK_PERIOD: u64 = 60_000_000_000;
@@ -65,6 +66,8 @@ impl ProcessCache {
         info.parent_exec_id = parent_exec_id;
         info.start_time = Some(time);
         info.docker = self.containers.of_exec(record.cgroup_id, exec.cgroup, record.tgid);
+        info.pod = self.pods.of_container(&info.docker);
+        self.pods.exec_in(CgroupId(record.cgroup_id), &String::from_utf8_lossy(exec.cgroup));
         let process = Arc::new(Process::new(info));
         self.images.end(ImageKey { tgid: record.tgid, start: record.previous_start }, key.start);
         self.images.insert(key, Image::new(process.clone(), parent.clone()));
@@ -114,7 +117,7 @@ impl ProcessCache {
     pub(super) fn known(&mut self, key: ImageKey) -> Option<Arc<Process>> {
         let key = self.with_start(key);
         let image = self.images.get(key)?;
-        Some(image.process(&self.node, &self.clock, key))
+        Some(image.process(&self.node, &self.clock, &self.pods, key))
     }
 
     /// The key with the start that the scan found, if the kernel side did not know one and that image still runs.

@@ -26,6 +26,8 @@ use container::Containers;
 use images::Images;
 use pending::PendingArguments;
 
+use crate::pods::{Pods, hierarchy};
+
 /// Identity of a process image on this node: process id and boot time of its start, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageKey {
@@ -70,6 +72,7 @@ pub struct ProcessCache {
     images: Images,
     pending: PendingArguments,
     containers: Containers,
+    pods: Pods,
     /// Starts of the processes that the scan found: one that forked while it was being entered has left 0 in the fork's
     /// record.
     scanned: HashMap<u32, u64>,
@@ -90,6 +93,7 @@ impl ProcessCache {
             images: Images::new(),
             pending: PendingArguments::default(),
             containers: Containers::new(),
+            pods: Pods::new(hierarchy()),
             scanned: HashMap::new(),
             kernel: Arc::new(kernel_process(node, clock.at(1))),
             counters: CacheCounters::default(),
@@ -100,7 +104,7 @@ impl ProcessCache {
     pub fn find(&mut self, key: ImageKey) -> Known {
         match self.images.get(key) {
             Some(image) => {
-                let process = image.process(&self.node, &self.clock, key);
+                let process = image.process(&self.node, &self.clock, &self.pods, key);
                 Known { process, parent: image.parent.clone(), refcnt: 1 }
             }
             None => {
@@ -117,6 +121,16 @@ impl ProcessCache {
     /// The clock that turns the records' boot time into wall-clock time.
     pub fn clock(&self) -> &BootClock {
         &self.clock
+    }
+
+    /// The pods of the node.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// The same, to tell of changes.
+    pub fn pods_mut(&mut self) -> &mut Pods {
+        &mut self.pods
     }
 
     /// Name of the node.

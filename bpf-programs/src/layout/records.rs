@@ -70,6 +70,15 @@ pub const TABLE_POSTFIX: u32 = 0x2;
 /// `pid_sets` has entries.
 pub const TABLE_PIDS: u32 = 0x4;
 
+/// `cgroup_sets` has entries.
+pub const TABLE_CGROUPS: u32 = 0x8;
+
+/// Levels below the root cgroup in which `cgroup_sets` has entries.
+pub const CGROUP_LEVELS: usize = 12;
+
+/// Entries of `cgroup_sets`.
+pub const CGROUPS: usize = 4096;
+
 /// [`HookArg::flags`]: could not be read, the payload is empty.
 pub const ARG_ERROR: u16 = 0x1;
 

@@ -2,6 +2,7 @@
 
 use super::judge::{Document, Judged};
 use super::machine::Machine;
+use super::workloads::{labels, workloads};
 use super::wrap::labelled;
 use super::{Failure, Input, UNUSABLE, check, hooked, output, words};
 use api::artefact::Attach;
@@ -77,6 +78,12 @@ fn describe_policy(
     };
     let title = format!("Policy {}", policy.key);
     labelled(out, 0, &title, 0, &format!("({mode}), {file}:{}", document.line));
+    if let Some(test) = &policy.workloads {
+        labelled(out, 2, "applies to", COLUMN, &workloads(test));
+    }
+    if !policy.nodes.is_empty() {
+        labelled(out, 2, "on nodes with", COLUMN, &labels(&policy.nodes));
+    }
     for hook in &policy.hooks {
         out.push('\n');
         labelled(out, 2, &hook.path, 0, &hooked::point(&hook.point));

@@ -1,5 +1,6 @@
 //! In: filters, actions and arguments of a typed policy. Out: what they mean, in words.
 
+use super::workloads::workloads;
 use api::names;
 use policy_compiler::typed::{
     Action, ArgTest, ArgType, BinaryTest, CapabilitySet, CapabilityTest, Filter, FilterTest, IntTest, Mode,
@@ -36,6 +37,7 @@ pub fn filter(filter: &Filter, hook: &TypedHook) -> String {
         FilterTest::ParentBinary(test) => binary(test, "the parent process"),
         FilterTest::Namespace(test) => namespace(test),
         FilterTest::Capabilities(test) => capability(test),
+        FilterTest::Workloads(test) => format!("the process is one of {}", workloads(test)),
     }
 }
 

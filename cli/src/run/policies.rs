@@ -7,7 +7,7 @@ use super::sources::Change;
 use crate::kernel::{more_formats, tracepoints_of};
 use agent::session::Session;
 use policy_compiler::check::check_yaml;
-use policy_compiler::diagnostic::Diagnostic;
+use policy_compiler::diagnostic::{Code, Diagnostic};
 use policy_compiler::typed::{PolicyKey, TypedPolicy};
 use policy_compiler::{Compiled, Kernel, compile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,13 +192,35 @@ impl File {
         for document in &checked {
             self.news.extend(messages(path, document.key.as_ref(), &document.diagnostics));
         }
-        self.refused = checked.iter().any(|document| document.policy.is_none());
+        let policies: Vec<&TypedPolicy> =
+            checked.iter().filter_map(|document| document.policy.as_ref()).collect();
+        let pods = policies.iter().filter(|policy| policy.needs_pods());
+        let pods: Vec<String> = pods.map(|policy| without_kubernetes(path, policy)).collect();
+        let elsewhere = policies.iter().filter(|policy| !policy.nodes.is_empty());
+        self.news.extend(elsewhere.map(|policy| on_this_node(path, policy)));
+        self.refused = !pods.is_empty() || policies.len() < checked.len();
+        self.news.extend(pods);
         if self.refused {
             self.news.push(format!("{}: not loaded{}", path.display(), kept(&self.good)));
         } else {
             self.wanted = checked.into_iter().filter_map(|document| document.policy).collect();
         }
     }
+}
+
+/// No pods are known here, so that the policy would apply to nothing.
+fn without_kubernetes(path: &Path, policy: &TypedPolicy) -> String {
+    let message = "the policy applies to pods, and this host has none as it is no node of Kubernetes";
+    let help = "install the operator for policies of pods; for containers of this host select processes by \
+                `matchNamespaces`";
+    let problem = Diagnostic::error(Code::Unsupported, "spec.podSelector", message).with_help(help);
+    messages(path, Some(&policy.key), &[problem]).concat()
+}
+
+fn on_this_node(path: &Path, policy: &TypedPolicy) -> String {
+    let message = "nodeSelector is ignored, as this host is no node of Kubernetes: the policy runs here";
+    messages(path, Some(&policy.key), &[Diagnostic::warning(Code::Suspicious, "spec.nodeSelector", message)])
+        .concat()
 }
 
 fn kept(good: &[TypedPolicy]) -> &'static str {

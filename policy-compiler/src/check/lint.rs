@@ -17,7 +17,9 @@ pub(super) fn check(policy: &TypedPolicy, problems: &mut Problems) {
         moved(hook, &functions, problems);
         for (index, selector) in hook.selectors.iter().enumerate() {
             changeable_memory(hook, selector, problems);
-            unselective(selector, problems);
+            if policy.workloads.is_none() {
+                unselective(selector, problems);
+            }
             if index + 1 < hook.selectors.len() && matches_always(selector) {
                 let path = FieldPath::root(&selector.path);
                 let message = "the selector matches always, so those after it are never considered";

@@ -6,7 +6,7 @@ use crds::manifest::PolicyKind;
 use super::hook::{self, Section};
 use super::path::FieldPath;
 use super::problems::Problems;
-use super::{lint, options};
+use super::{lint, options, workload};
 use crate::diagnostic::Code;
 use crate::typed::{PolicyKey, TypedHook, TypedPolicy};
 
@@ -20,19 +20,13 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> TypedPolicy {
     let path = FieldPath::root("spec");
-    if kind == PolicyKind::Namespaced {
-        problems.error_help(
-            Code::Unsupported,
-            &FieldPath::root("kind"),
-            "restricting a policy to the pods of a namespace is not implemented by this version",
-            "it is refused rather than applied to the whole host; use kind TracingPolicy if that is meant",
-        );
-    }
     check_sections(spec, &path, problems);
     refuse_unsupported(spec, &path, problems);
     let mode = options::check(&spec.options, &path.key("options"), problems);
     let hooks = check_hooks(spec, &path, problems);
-    let policy = TypedPolicy { key: key.clone(), mode, hooks };
+    let workloads = workload::check_policy(kind, key, spec, &path, problems);
+    let nodes = workload::check_nodes(spec.node_selector.as_ref(), &path.key("nodeSelector"), problems);
+    let policy = TypedPolicy { key: key.clone(), mode, workloads, nodes, hooks };
     // What is refused lacks the parts that were wrong; warnings about the rest would mislead.
     if sound && !problems.has_errors() {
         lint::check(&policy, problems);
@@ -75,10 +69,6 @@ fn refuse_unsupported(spec: &TracingPolicySpec, path: &FieldPath, problems: &mut
         ("loader", spec.loader == Some(true)),
         ("lists", !spec.lists.is_empty()),
         ("enforcers", !spec.enforcers.is_empty()),
-        ("podSelector", spec.pod_selector.is_some()),
-        ("containerSelector", spec.container_selector.is_some()),
-        ("hostSelector", spec.host_selector.is_some()),
-        ("nodeSelector", spec.node_selector.is_some()),
         ("selectorsMacros", !spec.selectors_macros.is_empty()),
     ];
     for (field, used) in fields {

@@ -6,7 +6,7 @@ use super::argument::ArgSlot;
 use super::hook::Section;
 use super::path::FieldPath;
 use super::problems::Problems;
-use super::{action, capability, filter, process};
+use super::{action, capability, filter, process, workload};
 use crate::diagnostic::Code;
 use crate::typed::{Action, Filter, HookPoint, Selector};
 
@@ -75,7 +75,6 @@ fn refuse_unsupported(spec: &SelectorSpec, path: &FieldPath, problems: &mut Prob
     problems.unsupported_if(!spec.match_data.is_empty(), path, "matchData");
     problems.unsupported_if(!spec.match_namespace_changes.is_empty(), path, "matchNamespaceChanges");
     problems.unsupported_if(!spec.match_capability_changes.is_empty(), path, "matchCapabilityChanges");
-    problems.unsupported_if(spec.match_workloads.is_some(), path, "matchWorkloads");
 }
 
 /// All filters on the entry, in the order of evaluation.
@@ -85,7 +84,9 @@ fn check_filters(
     path: &FieldPath,
     problems: &mut Problems,
 ) -> Vec<Filter> {
-    let mut filters = process::check_binaries(&spec.match_binaries, &path.key("matchBinaries"), problems);
+    let workloads = path.key("matchWorkloads");
+    let mut filters = workload::check_filter(spec.match_workloads.as_ref(), &workloads, problems);
+    filters.extend(process::check_binaries(&spec.match_binaries, &path.key("matchBinaries"), problems));
     let parents = path.key("matchParentBinaries");
     filters.extend(process::check_parent_binaries(&spec.match_parent_binaries, &parents, problems));
     filters.extend(process::check_pids(&spec.match_pids, &path.key("matchPIDs"), problems));

@@ -1,12 +1,13 @@
 //! In: the filters of each selector. Out: the tests of a bank, each distinct one once, with the selectors that need
 //! it.
 
-use super::{Bank, Entry, Role, Test, TestUse};
+use super::{Bank, Entry, Role, Test, TestUse, workloads};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kernel::Kernel;
 use crate::resolve::ResolvedArg;
 use crate::typed::{
-    ArgTest, ArgType, BinaryTest, Filter, FilterTest, IntType, NamespaceTest, NamespaceValue, PidTest, TextOp,
+    ArgTest, ArgType, BinaryTest, Filter, FilterTest, IntType, NamespaceTest, NamespaceValue, PidTest,
+    TextOp, WorkloadTest,
 };
 use api::artefact::{ProcessSet, SetOp};
 
@@ -39,7 +40,12 @@ pub(super) fn order(test: &Test) -> (u8, usize) {
 impl Collector<'_> {
     pub(super) fn entry(&mut self, entry: &Entry<'_>) {
         self.bank.mask |= entry.mask();
+        let policy = entry.hook.policy;
         for (bit, selector) in entry.selectors() {
+            if let Some(workloads) = &policy.workloads {
+                let test = self.workloads(workloads);
+                self.add(test, bit, false, format!("{}: spec", policy.key));
+            }
             let Some(selector) = selector else { continue };
             for filter in &selector.filters {
                 self.filter(entry, bit, filter, &entry.args);
@@ -81,6 +87,7 @@ impl Collector<'_> {
                 };
                 (test, caps.not)
             }
+            FilterTest::Workloads(workloads) => (self.workloads(workloads), false),
         };
         let source = format!("{}: {}", entry.hook.policy.key, filter.path);
         self.add(test, bit, not, source);
@@ -110,7 +117,8 @@ impl Collector<'_> {
             TextOp::Prefix => SetOp::Prefix,
             TextOp::Postfix => SetOp::Postfix,
         };
-        let set = self.set(ProcessSet { op: op as i32, paths: test.values.clone(), pids: Vec::new() });
+        let set = ProcessSet { op: op as i32, paths: test.values.clone(), ..ProcessSet::default() };
+        let set = self.set(set);
         Test::ProcessSet { set, parent, inherited: test.follow_children }
     }
 
@@ -119,10 +127,20 @@ impl Collector<'_> {
             (false, false) => Test::HostPid(test.values.clone()),
             (true, ancestors) => Test::NamespacePid { values: test.values.clone(), ancestors },
             (false, true) => {
-                let set = ProcessSet { op: SetOp::Pid as i32, paths: Vec::new(), pids: test.values.clone() };
+                let pids = test.values.clone();
+                let set = ProcessSet { op: SetOp::Pid as i32, pids, ..ProcessSet::default() };
                 Test::ProcessSet { set: self.set(set), parent: false, inherited: true }
             }
         }
+    }
+
+    fn workloads(&mut self, test: &WorkloadTest) -> Test {
+        let set = ProcessSet {
+            op: SetOp::Workloads as i32,
+            workloads: Some(workloads::set(test)),
+            ..ProcessSet::default()
+        };
+        Test::ProcessSet { set: self.set(set), parent: false, inherited: false }
     }
 
     fn namespace(&mut self, test: &NamespaceTest, path: &str) -> Option<Test> {

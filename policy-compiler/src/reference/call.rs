@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::workload::Workload;
 use crate::typed::NamespaceKind;
 
 /// One call of a hooked function.
@@ -122,6 +123,8 @@ pub struct Process {
     pub earlier: Vec<Vec<u8>>,
     /// Parent first. Empty: the parent is not in the table of processes.
     pub ancestors: Vec<Ancestor>,
+    /// Where it runs.
+    pub workload: Workload,
     /// Namespaces of the calling thread.
     pub namespaces: Namespaces,
     /// Current credentials.

@@ -35,7 +35,8 @@ fn policy(mode: Mode, args: Vec<TypedArg>, ret: Option<TypedArg>, selectors: Vec
         selectors,
         ignore_call_not_found: false,
     };
-    TypedPolicy { key: PolicyKey { namespace: None, name: "p".to_owned() }, mode, hooks: vec![hook] }
+    let key = PolicyKey { namespace: None, name: "p".to_owned() };
+    TypedPolicy { key, mode, workloads: None, nodes: Vec::new(), hooks: vec![hook] }
 }
 
 const POST: Action = Action::Post { rate_limit: None };
@@ -274,4 +275,42 @@ fn return_filters_decide_on_the_event_and_entry_actions_run_before() {
     assert_eq!(event(Some(u64::MAX)), EventFate::Posted);
     assert_eq!(event(Some(0)), EventFate::NotReturned);
     assert_eq!(event(None), EventFate::NotReturned);
+}
+
+#[test]
+fn a_policy_applies_to_its_workloads_only() {
+    let namespace = Some("default".to_owned());
+    let app = LabelTest { key: "app".to_owned(), is: LabelIs::In(vec!["web".to_owned()]) };
+    let container = LabelTest { key: "name".to_owned(), is: LabelIs::NotIn(vec!["proxy".to_owned()]) };
+    let pods = PodTest { namespace, labels: vec![app], container: Vec::new() };
+    let of_container = PodTest { container: vec![container], ..pods.clone() };
+    let pod = |namespace: &str, app: &str, container: Option<&str>| {
+        let text = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
+        let container = container.map(|name| text("name", name));
+        Workload::Pod(Some(Pod { namespace: namespace.to_owned(), labels: text("app", app), container }))
+    };
+    let applies = |test: Option<WorkloadTest>, workload: &Workload, known: bool| {
+        let policy = TypedPolicy { workloads: test, ..policy(Mode::Enforce, vec![], None, vec![]) };
+        let process = Process { known, workload: workload.clone(), ..Process::default() };
+        evaluate(&policy, &Call { process, ..Call::default() }).is_some()
+    };
+    let only = |pods: &PodTest| WorkloadTest::new(false, Some(pods.clone()));
+    for (workload, in_pods, in_container) in [
+        (Workload::Host, false, false),
+        (Workload::Pod(None), false, false),
+        (pod("default", "web", None), true, false),
+        (pod("default", "web", Some("main")), true, true),
+        (pod("default", "web", Some("proxy")), true, false),
+        (pod("default", "db", Some("main")), false, false),
+        (pod("other", "web", Some("main")), false, false),
+    ] {
+        assert_eq!(applies(only(&pods), &workload, true), in_pods, "{workload:?}");
+        assert_eq!(applies(only(&of_container), &workload, true), in_container, "{workload:?}");
+        assert!(!applies(only(&pods), &workload, false), "a process that is not known is in no workload");
+        assert_eq!(applies(WorkloadTest::new(true, None), &workload, true), workload == Workload::Host);
+        let any = only(&PodTest::default());
+        assert_eq!(applies(any, &workload, true), workload != Workload::Host, "{workload:?}");
+        assert_eq!(WorkloadTest::new(true, Some(PodTest::default())), None, "both is no condition");
+        assert!(applies(None, &workload, false));
+    }
 }

@@ -13,6 +13,7 @@ use crate::typed::{
 use super::argument::{argument_matches, integer, text};
 use super::call::{Call, Value};
 use super::process::{binary_passes, capabilities_pass, namespace_passes, parent_binary_passes, pid_passes};
+use super::workload::workload_passes;
 
 /// Bytes of each text that tell rate-limited events apart.
 const RATE_KEY_BYTES: usize = 40;
@@ -84,6 +85,9 @@ impl Evaluator {
     ) -> Vec<Match> {
         let mut matches = Vec::new();
         for (policy, owner) in policies.iter().enumerate() {
+            if !owner.workloads.as_ref().is_none_or(|test| workload_passes(test, &call.process)) {
+                continue;
+            }
             for (index, hook) in owner.hooks.iter().enumerate().filter(|(_, hook)| fires(hook)) {
                 matches.extend(self.hook(&Site { policy, mode: owner.mode, index, hook }, call));
             }
@@ -229,6 +233,7 @@ fn filter_matches(filter: &Filter, hook: &TypedHook, call: &Call) -> bool {
         FilterTest::ParentBinary(test) => parent_binary_passes(test, &call.process),
         FilterTest::Namespace(test) => namespace_passes(test, &call.process, &call.host),
         FilterTest::Capabilities(test) => capabilities_pass(test, &call.process, &call.host),
+        FilterTest::Workloads(test) => workload_passes(test, &call.process),
     }
 }
 

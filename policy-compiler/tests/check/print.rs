@@ -29,6 +29,12 @@ pub fn checked(checked: &Checked) -> String {
 
 fn policy(policy: &TypedPolicy, out: &mut String) {
     writeln!(out, "mode {:?}", policy.mode).unwrap();
+    if let Some(workloads) = &policy.workloads {
+        writeln!(out, "for {workloads:?}").unwrap();
+    }
+    if !policy.nodes.is_empty() {
+        writeln!(out, "on nodes {:?}", policy.nodes).unwrap();
+    }
     for found in &policy.hooks {
         hook(found, out);
     }

@@ -50,7 +50,7 @@ fn policy(name: &str, test: ArgTest, on: usize) -> TypedPolicy {
         ignore_call_not_found: false,
     };
     let key = PolicyKey { namespace: None, name: name.to_owned() };
-    TypedPolicy { key, mode: Mode::Enforce, hooks: vec![hook] }
+    TypedPolicy { key, mode: Mode::Enforce, workloads: None, nodes: Vec::new(), hooks: vec![hook] }
 }
 
 /// Kills and denies writers of /etc/passwd.

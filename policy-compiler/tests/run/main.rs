@@ -17,4 +17,5 @@ mod random;
 mod record;
 mod scenario;
 mod vm;
+mod workloads;
 mod world;

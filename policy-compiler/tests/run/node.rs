@@ -15,6 +15,7 @@ use crate::vm::insn::{Insn, decode};
 use crate::vm::map::{Map, MapKind};
 use crate::vm::memory::Kind;
 use crate::vm::{Deeds, Surroundings, Trap, Vm, structure};
+use crate::workloads;
 
 const CPUS: u32 = 2;
 const CTX: u64 = 0xffff_b000_0000_0000;
@@ -203,7 +204,9 @@ impl Node {
         for set in self.sets.clone() {
             let bit = self.set_bit(&set);
             let mut mark = |words: usize| value[words + bit as usize / 8] |= 1 << (bit % 8);
-            if in_set(&set, process.tgid, &process.binary) {
+            let is_there =
+                set.workloads.as_ref().is_some_and(|set| workloads::contains(set, &process.workload));
+            if is_there || in_set(&set, process.tgid, &process.binary) {
                 mark(OWN);
             }
             if process.ancestors.first().is_some_and(|parent| in_set(&set, parent.tgid, &parent.binary)) {
@@ -291,6 +294,7 @@ fn in_set(set: &ProcessSet, pid: u32, binary: &[u8]) -> bool {
         SetOp::Prefix => set.paths.iter().any(|path| head.starts_with(path)),
         SetOp::Postfix => set.paths.iter().any(|path| head.ends_with(path)),
         SetOp::Pid => set.pids.contains(&pid),
+        SetOp::Workloads => false,
         SetOp::Unspecified => panic!("a process set without an operation"),
     }
 }

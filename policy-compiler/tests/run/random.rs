@@ -5,3 +5,4 @@ pub mod filters;
 pub mod policies;
 pub mod pools;
 pub mod shapes;
+mod workloads;

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::artefact::{ProcessSet, SetOp};
 use bpf_programs::layout::{PROCESS_WORDS, ProcessEntry, take};
 
+use super::workloads::{Workloads, places};
 use super::{ProcessBit, Running, RunningProcesses, SetError, SetObjects, Words, set_op};
 use crate::kernel::Kernel;
+use crate::pods::{CgroupId, Workload};
 
 /// Scans at most. The second finds what was forked or executed during the first; whatever is newer was forked by a
 /// process that had its bits, or computed them itself.
-const SCANS: u32 = 4;
+pub(super) const SCANS: u32 = 4;
 /// Ancestors followed at most: bounds the walk if parents change while they are read.
 const ANCESTORS: usize = 1024;
 
@@ -30,20 +32,26 @@ pub fn clear<K: Kernel>(
     running: &impl RunningProcesses,
     stale: &Words,
 ) -> Result<(), SetError> {
-    scan(kernel, objects, running, |_, process, entry| {
-        for (word, mask) in (0u64..).zip(stale) {
-            let at = word as usize;
-            let is_there = [entry.own, entry.parent, entry.inherited]
-                .iter()
-                .any(|words| words.get(at).is_some_and(|word| word & mask != 0));
-            if is_there
-                && !run(kernel, objects, process.tgid, entry.start, word, [0, *mask, 0, *mask, 0, *mask])?
-            {
-                return Ok(false);
+    scan(
+        kernel,
+        objects,
+        running,
+        || Ok(BTreeMap::new()),
+        |_, process, entry| {
+            for (word, mask) in (0u64..).zip(stale) {
+                let at = word as usize;
+                let is_there = [entry.own, entry.parent, entry.inherited]
+                    .iter()
+                    .any(|words| words.get(at).is_some_and(|word| word & mask != 0));
+                if is_there
+                    && !run(kernel, objects, process.tgid, entry.start, word, [0, *mask, 0, *mask, 0, *mask])?
+                {
+                    return Ok(false);
+                }
             }
-        }
-        Ok(true)
-    })
+            Ok(true)
+        },
+    )
 }
 
 /// Gives each process the bits of the sets that it is in.
@@ -51,10 +59,15 @@ pub fn evaluate<K: Kernel>(
     kernel: &K,
     objects: &SetObjects<K>,
     running: &impl RunningProcesses,
+    workloads: &Workloads,
     sets: &[(ProcessSet, ProcessBit)],
 ) -> Result<(), SetError> {
-    scan(kernel, objects, running, |all, process, entry| {
-        let Change { own, parent, inherited } = change(all, process, sets);
+    let places = || match sets.iter().any(|(set, _)| set.workloads.is_some()) {
+        true => places(running, workloads),
+        false => Ok(BTreeMap::new()),
+    };
+    scan(kernel, objects, running, places, |all, process, entry| {
+        let Change { own, parent, inherited } = change(all, process, workloads, sets);
         for word in 0..PROCESS_WORDS {
             let at = |words: &Words| words.get(word).copied().unwrap_or(0);
             let bits = [at(&own), 0, at(&parent), 0, at(&inherited), 0];
@@ -66,21 +79,33 @@ pub fn evaluate<K: Kernel>(
     })
 }
 
-type ByTgid = BTreeMap<u32, Running>;
+/// A process, and the nearest cgroup of a workload that it is in.
+struct Seen {
+    running: Running,
+    cgroup: Option<CgroupId>,
+}
+
+type ByTgid = BTreeMap<u32, Seen>;
 
 /// Calls `visit` once for each image of each process; again if it says that the image has changed.
 fn scan<K: Kernel>(
     kernel: &K,
     objects: &SetObjects<K>,
     running: &impl RunningProcesses,
+    places: impl Fn() -> Result<BTreeMap<u32, CgroupId>, SetError>,
     mut visit: impl FnMut(&ByTgid, &Running, &ProcessEntry) -> Result<bool, SetError>,
 ) -> Result<(), SetError> {
     let mut done = BTreeSet::new();
     for _ in 0..SCANS {
         let processes = running.running().map_err(|error| SetError::List(error.into()))?;
-        let processes: ByTgid = processes.into_iter().map(|process| (process.tgid, process)).collect();
+        let places = places()?;
+        let seen = |running: Running| {
+            let cgroup = places.get(&running.tgid).copied();
+            (running.tgid, Seen { running, cgroup })
+        };
+        let processes: ByTgid = processes.into_iter().map(seen).collect();
         let mut found_new = false;
-        for process in processes.values() {
+        for Seen { running: process, .. } in processes.values() {
             // Gone, or not in the map: then programs do not know it either.
             let Some(entry) = entry(kernel, objects, process.tgid)? else { continue };
             if done.contains(&(process.tgid, entry.start)) {
@@ -98,7 +123,7 @@ fn scan<K: Kernel>(
     Ok(())
 }
 
-fn entry<K: Kernel>(
+pub(super) fn entry<K: Kernel>(
     kernel: &K,
     objects: &SetObjects<K>,
     tgid: u32,
@@ -110,7 +135,7 @@ fn entry<K: Kernel>(
 
 /// Runs `set_process_bits` on one word: what to set and clear in `own`, `parent` and `inherited`. Whether the process
 /// was still the same.
-fn run<K: Kernel>(
+pub(super) fn run<K: Kernel>(
     kernel: &K,
     objects: &SetObjects<K>,
     tgid: u32,
@@ -123,25 +148,36 @@ fn run<K: Kernel>(
     result.map(|same| same != 0).map_err(|errno| SetError::Process { tgid, errno })
 }
 
-fn change(all: &ByTgid, process: &Running, sets: &[(ProcessSet, ProcessBit)]) -> Change {
-    let mut change = Change { own: sets_of(process, sets), ..Change::default() };
+fn change(
+    all: &ByTgid,
+    process: &Running,
+    workloads: &Workloads,
+    sets: &[(ProcessSet, ProcessBit)],
+) -> Change {
+    let own = |seen: &Seen| sets_of(&seen.running, workload(seen.cgroup, workloads), sets);
+    let mut change = Change { own: all.get(&process.tgid).map(own).unwrap_or_default(), ..Change::default() };
     let mut next = process.parent;
     for generation in 0..ANCESTORS {
         let Some(ancestor) = all.get(&next) else { break };
-        let own = sets_of(ancestor, sets);
+        let own = own(ancestor);
         if generation == 0 {
             change.parent = own;
         }
         change.inherited.iter_mut().zip(own).for_each(|(word, more)| *word |= more);
-        next = ancestor.parent;
+        next = ancestor.running.parent;
     }
     change
 }
 
-fn sets_of(process: &Running, sets: &[(ProcessSet, ProcessBit)]) -> Words {
+/// That of its cgroup; of the host, if it is in none that is known.
+fn workload(cgroup: Option<CgroupId>, workloads: &Workloads) -> &Workload {
+    cgroup.and_then(|cgroup| workloads.get(&cgroup)).map_or(&Workload::Host, |place| &place.workload)
+}
+
+fn sets_of(process: &Running, workload: &Workload, sets: &[(ProcessSet, ProcessBit)]) -> Words {
     let mut words = Words::default();
     for (set, bit) in sets {
-        if contains(set, process) {
+        if contains(set, process) || workload.is_in(set) {
             bit.add_to(&mut words);
         }
     }
@@ -153,7 +189,7 @@ fn contains(set: &ProcessSet, process: &Running) -> bool {
         process.exe.as_ref().is_some_and(|exe| set.paths.iter().any(|path| test(exe, path)))
     };
     match set_op(set).unwrap_or(SetOp::Unspecified) {
-        SetOp::Unspecified => false,
+        SetOp::Unspecified | SetOp::Workloads => false,
         SetOp::Equal => any(|exe, path| exe == path),
         SetOp::Prefix => any(|exe, path| exe.starts_with(path)),
         SetOp::Postfix => any(|exe, path| exe.ends_with(path)),

@@ -20,6 +20,18 @@ pub struct Running {
 pub trait RunningProcesses {
     /// All that run now. Those that come and go meanwhile may be there or not.
     fn running(&self) -> io::Result<Vec<Running>>;
+
+    /// Thread groups in this cgroup itself, and the cgroups right below it. One that is gone is empty.
+    fn cgroup(&self, path: &Path) -> io::Result<Cgroup>;
+}
+
+/// What is in a cgroup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Thread groups.
+    pub processes: Vec<u32>,
+    /// Paths of the cgroups below.
+    pub below: Vec<PathBuf>,
 }
 
 /// A mounted proc file system.
@@ -46,6 +58,27 @@ impl RunningProcesses for ProcFs {
         }
         Ok(processes)
     }
+
+    fn cgroup(&self, path: &Path) -> io::Result<Cgroup> {
+        let processes = match fs::read_to_string(path.join("cgroup.procs")) {
+            Ok(list) => list.lines().filter_map(|line| line.parse().ok()).collect(),
+            // A threaded cgroup: its processes are listed above it.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Vec::new(),
+            Err(error) if is_gone(&error) => return Ok(Cgroup::default()),
+            Err(error) => return Err(error),
+        };
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if is_gone(&error) => return Ok(Cgroup { processes, below: Vec::new() }),
+            Err(error) => return Err(error),
+        };
+        let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        Ok(Cgroup { processes, below: folders.map(|entry| entry.path()).collect() })
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 fn read(directory: &Path, tgid: u32) -> Option<Running> {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use api::artefact::{ProcessSet, SetOp};
 use bpf_programs::layout::{
-    BINARY_POSTFIX_MAX, BINARY_PREFIX_MAX, BaseConfig, TABLE_PIDS, TABLE_POSTFIX, TABLE_PREFIX, bytes_of,
+    BINARY_POSTFIX_MAX, BINARY_PREFIX_MAX, BaseConfig, TABLE_CGROUPS, TABLE_PIDS, TABLE_POSTFIX,
+    TABLE_PREFIX, bytes_of,
 };
 
 use super::{ProcessBit, SetError, SetObjects, Words, set_op};
 use crate::kernel::{Errno, Kernel};
+use crate::pods::{CgroupId, Place};
 
 /// Contents of the tables. Trie keys without their length: the bytes that must be a prefix of what is looked up.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,26 +18,31 @@ pub struct Tables {
     prefix: BTreeMap<Vec<u8>, Words>,
     postfix: BTreeMap<Vec<u8>, Words>,
     pids: BTreeMap<u32, Words>,
+    cgroups: BTreeMap<CgroupId, Words>,
     config: u32,
 }
 
 impl Tables {
-    /// The tables for these sets.
-    pub fn of<'a>(sets: impl Iterator<Item = (&'a ProcessSet, ProcessBit)>) -> Tables {
+    /// The tables for these sets and the node's workloads.
+    pub fn of<'a>(
+        sets: impl Iterator<Item = (&'a ProcessSet, ProcessBit)>,
+        workloads: &BTreeMap<CgroupId, Place>,
+    ) -> Tables {
         let mut tables = Tables::default();
         for (set, bit) in sets {
-            tables.add(set, bit);
+            tables.add(set, bit, workloads);
         }
         include_shorter(&mut tables.prefix);
         include_shorter(&mut tables.postfix);
         let used = |empty: bool, flag| if empty { 0 } else { flag };
         tables.config = used(tables.prefix.is_empty(), TABLE_PREFIX)
             | used(tables.postfix.is_empty(), TABLE_POSTFIX)
-            | used(tables.pids.is_empty(), TABLE_PIDS);
+            | used(tables.pids.is_empty(), TABLE_PIDS)
+            | used(tables.cgroups.is_empty(), TABLE_CGROUPS);
         tables
     }
 
-    fn add(&mut self, set: &ProcessSet, bit: ProcessBit) {
+    fn add(&mut self, set: &ProcessSet, bit: ProcessBit, workloads: &BTreeMap<CgroupId, Place>) {
         match set_op(set).unwrap_or(SetOp::Unspecified) {
             SetOp::Unspecified => {}
             SetOp::Equal => set.paths.iter().for_each(|path| {
@@ -50,6 +57,13 @@ impl Tables {
                 bit.add_to(self.postfix.entry(reversed).or_default());
             }),
             SetOp::Pid => set.pids.iter().for_each(|pid| bit.add_to(self.pids.entry(*pid).or_default())),
+            // Each has an entry, if only with zeros: the nearest one counts.
+            SetOp::Workloads => workloads.iter().for_each(|(cgroup, place)| {
+                let words = self.cgroups.entry(*cgroup).or_default();
+                if place.workload.is_in(set) {
+                    bit.add_to(words);
+                }
+            }),
         }
     }
 
@@ -72,10 +86,36 @@ impl Tables {
         .map_err(failed("binary_postfix"))?;
         change(&mut self.pids, &desired.pids, kernel, &objects.pids, |pid| Some(pid.to_ne_bytes().to_vec()))
             .map_err(failed("pid_sets"))?;
+        change(&mut self.cgroups, &desired.cgroups, kernel, &objects.cgroups, |id| Some(id.key()))
+            .map_err(failed("cgroup_sets"))?;
         if self.config != desired.config {
             let config = BaseConfig { tables: desired.config, zero: 0 };
             kernel.map_update(&objects.config, &[0; 4], bytes_of(&config)).map_err(failed("config"))?;
             self.config = desired.config;
+        }
+        Ok(())
+    }
+}
+
+impl Tables {
+    /// Makes one entry of `cgroup_sets` these words, or takes it out.
+    pub fn set_cgroup<K: Kernel>(
+        &mut self,
+        cgroup: CgroupId,
+        words: Option<Words>,
+        kernel: &K,
+        objects: &SetObjects<K>,
+    ) -> Result<(), SetError> {
+        let failed = |errno| SetError::Table { table: "cgroup_sets", errno };
+        if self.cgroups.get(&cgroup) == words.as_ref() {
+            return Ok(());
+        }
+        if let Some(words) = words {
+            kernel.map_update(&objects.cgroups, &cgroup.key(), bytes_of(&words)).map_err(failed)?;
+            self.cgroups.insert(cgroup, words);
+        } else {
+            kernel.map_delete(&objects.cgroups, &cgroup.key()).map_err(failed)?;
+            self.cgroups.remove(&cgroup);
         }
         Ok(())
     }
@@ -135,7 +175,7 @@ mod tests {
 
     fn set(op: SetOp, paths: &[&str]) -> ProcessSet {
         let paths = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
-        ProcessSet { op: op as i32, paths, pids: Vec::new() }
+        ProcessSet { op: op as i32, paths, ..ProcessSet::default() }
     }
 
     fn lookup(table: &BTreeMap<Vec<u8>, Words>, text: &[u8]) -> u64 {
@@ -152,7 +192,7 @@ mod tests {
             set(SetOp::Prefix, &["/usr/bin/id"]),
             set(SetOp::Postfix, &["sh", "/bin/sh"]),
         ];
-        let tables = Tables::of(sets.iter().zip((0..).map(ProcessBit::new)));
+        let tables = Tables::of(sets.iter().zip((0..).map(ProcessBit::new)), &BTreeMap::new());
         let prefix = |path: &str| lookup(&tables.prefix, format!("{path}\0").as_bytes());
         assert_eq!(prefix("/usr/bin/id"), 0b1111);
         assert_eq!(prefix("/usr/bin/idle"), 0b1011);
@@ -163,7 +203,7 @@ mod tests {
         let postfix = |path: &str| lookup(&tables.postfix, &path.bytes().rev().collect::<Vec<u8>>());
         assert_eq!((postfix("/usr/bin/sh"), postfix("/bin/zsh"), postfix("/bin/sh2")), (0b10000, 0b10000, 0));
         assert_eq!(tables.config, TABLE_PREFIX | TABLE_POSTFIX);
-        assert_eq!(Tables::of([].into_iter()).config, 0);
+        assert_eq!(Tables::of([].into_iter(), &BTreeMap::new()).config, 0);
     }
 
     #[test]

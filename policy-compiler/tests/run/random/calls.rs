@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::pools::{BINARIES, INTS, PIDS, PORTS, addresses, texts};
 use super::shapes::{Param, Shape};
+use super::workloads::workload;
 use crate::choices::Choices;
 use crate::profile::HOST_NAMESPACES;
 use crate::scenario::Scenario;
@@ -164,6 +165,7 @@ fn process(choices: &mut Choices<'_>) -> Process {
             binary: binary(c),
             earlier: Vec::new(),
         }),
+        workload: workload(choices),
         namespaces,
         capabilities: Capabilities {
             effective: set(choices),

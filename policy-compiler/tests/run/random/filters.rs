@@ -8,6 +8,7 @@ use policy_compiler::typed::{
 };
 
 use super::pools::{BINARIES, INTS, PIDS, PORTS, addresses, files, texts};
+use super::workloads::workload_test;
 use crate::choices::Choices;
 
 /// A filter on one of the arguments or on the process.
@@ -210,7 +211,8 @@ fn disjoint<T: Ord + Copy>(ranges: Vec<(T, T)>) -> Vec<(T, T)> {
 }
 
 fn process_filter(choices: &mut Choices<'_>) -> FilterTest {
-    match choices.below(5) {
+    match choices.below(6) {
+        5 => FilterTest::Workloads(workload_test(choices)),
         0 => FilterTest::Binary(binary(choices)),
         1 => {
             let (not, follow_forks) = (choices.flip(), choices.flip());

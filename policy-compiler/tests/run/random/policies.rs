@@ -7,6 +7,7 @@ use policy_compiler::typed::{
 
 use super::filters::{argument_test, filter};
 use super::shapes::{Param, Shape};
+use super::workloads::workload_test;
 use crate::choices::Choices;
 use crate::scenario::FIRST_FIELD;
 
@@ -29,7 +30,9 @@ fn policy(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usi
     let mode = if choices.rarely(4) { Mode::Monitor } else { Mode::Enforce };
     let count = if choices.rarely(5) { 2 } else { 1 };
     let hooks = (0..count).map(|hook| self::hook(choices, shape, allowed, hook)).collect();
-    TypedPolicy { key: PolicyKey { namespace, name: format!("policy-{index}") }, mode, hooks }
+    let key = PolicyKey { namespace, name: format!("policy-{index}") };
+    let workloads = choices.rarely(3).then(|| workload_test(choices));
+    TypedPolicy { key, mode, workloads, nodes: Vec::new(), hooks }
 }
 
 fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize) -> TypedHook {

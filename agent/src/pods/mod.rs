@@ -1,0 +1,175 @@
+//! In: the pods of this node from the API server, the cgroups of this host. Out: for the loader, which cgroup is whose;
+//! for events, the pod of a container.
+//!
+//! A pod's own cgroup is made before its containers are, and the API server tells the agent of the pod as it tells the
+//! kubelet: so the containers of a known pod are its from their first exec on ([`workload::Workload`] is inherited by
+//! what is below). What needs the container's name or image takes until the kubelet has reported its id. A pod that the
+//! API server tells of later than its containers start is one of unknown name until then, and never part of the host.
+//!
+//! Bounded: [`PODS`] pods with [`CONTAINERS`] containers each, [`DELETED`] deleted ones, kept for late events.
+
+mod cgroups;
+mod convert;
+mod directory;
+mod name;
+mod owner;
+pub mod watch;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::event;
+
+use cgroups::{Found, Kind};
+use directory::Directory;
+
+pub use cgroups::hierarchy;
+pub use convert::pod;
+pub use directory::{CONTAINERS, Container, DELETED, PODS, Pod, PodChange, PodUid};
+pub use workload::{CgroupId, ContainerLabels, Place, PodLabels, Workload};
+
+/// How soon after a look at the cgroups the next one may be, whatever asks for it. One takes 3 ms with 100 pods.
+const SOONEST: Duration = Duration::from_millis(20);
+/// How long after a look the next one is while a pod has no cgroup yet.
+const WAITING: Duration = Duration::from_millis(100);
+/// How long a pod without a cgroup is waited for; afterwards an exec in it, or the next change, is what finds it.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long after a look the next one is if nothing asks for it.
+const LATEST: Duration = Duration::from_secs(10);
+/// Cgroups with a container's name that are no pod's, remembered so that they ask for no more looks; 8 bytes each.
+const FOREIGN: usize = 4096;
+
+/// The pods of this node.
+#[derive(Debug, Default)]
+pub struct Pods {
+    directory: Directory,
+    hierarchy: Option<PathBuf>,
+    /// Somebody tells of pods.
+    expected: bool,
+    places: BTreeMap<CgroupId, Place>,
+    foreign: std::collections::HashSet<u64>,
+    looked: Option<Instant>,
+    /// Something has changed since.
+    asked: bool,
+    /// A pod has no cgroup yet, and is waited for until then.
+    waits_until: Option<Instant>,
+}
+
+impl Pods {
+    /// No pods. `hierarchy`: where the unified cgroup hierarchy is mounted, see [`hierarchy`].
+    pub fn new(hierarchy: Option<PathBuf>) -> Pods {
+        Pods { hierarchy, asked: true, ..Pods::default() }
+    }
+
+    /// From now on somebody tells of pods.
+    pub fn expect(&mut self) {
+        self.expected = true;
+        self.asked = true;
+    }
+
+    /// Whether there is a hierarchy that tells processes of pods from those of the host.
+    pub fn has_hierarchy(&self) -> bool {
+        self.hierarchy.is_some()
+    }
+
+    /// Takes in what the API server tells.
+    pub fn apply(&mut self, change: PodChange, now: Instant) {
+        self.directory.apply(change);
+        self.asked = true;
+        self.waits_until = Some(now + PATIENCE);
+    }
+
+    /// A process has executed something in this cgroup, whose directory has this name.
+    pub fn exec_in(&mut self, cgroup: CgroupId, name: &str) {
+        let is_new = name::container_id(name).is_some() && !self.places.contains_key(&cgroup);
+        if self.expected && is_new && !self.foreign.contains(&cgroup.0) {
+            if self.foreign.len() >= FOREIGN {
+                self.foreign.clear();
+            }
+            self.foreign.insert(cgroup.0);
+            self.asked = true;
+        }
+    }
+
+    /// How long until [`Pods::look`] has something to do.
+    pub fn due(&self, now: Instant) -> Duration {
+        let Some(looked) = self.looked else { return Duration::ZERO };
+        let waits = self.waits_until.is_some_and(|until| now < until);
+        let pause = match (self.asked, waits) {
+            (true, _) => SOONEST,
+            (false, true) => WAITING,
+            (false, false) => LATEST,
+        };
+        (looked + pause).saturating_duration_since(now)
+    }
+
+    /// Looks at the cgroups, and says what has changed since the last look.
+    pub fn look(&mut self, now: Instant) -> Vec<(CgroupId, Option<Place>)> {
+        self.looked = Some(now);
+        self.asked = false;
+        let Some(hierarchy) = &self.hierarchy else { return Vec::new() };
+        let found = cgroups::find(hierarchy, self.expected);
+        self.directory.meet(found.values().filter_map(Found::container));
+        if !self.directory.lacks_cgroups(found.values().filter_map(Found::pod)) {
+            self.waits_until = None;
+        }
+        let mut places: BTreeMap<CgroupId, Place> = found
+            .into_iter()
+            .map(|(id, found)| (id, Place { workload: self.workload(&found.kind), path: found.path }))
+            .collect();
+        let changed = |(id, place): &(&CgroupId, &Place)| self.places.get(*id) != Some(*place);
+        let mut changes: Vec<(CgroupId, Option<Place>)> =
+            places.iter().filter(changed).map(|(id, place)| (*id, Some(place.clone()))).collect();
+        std::mem::swap(&mut self.places, &mut places);
+        changes.extend(places.into_keys().filter(|id| !self.places.contains_key(id)).map(|id| (id, None)));
+        changes
+    }
+
+    fn workload(&self, kind: &Kind) -> Workload {
+        let (uid, container) = match kind {
+            Kind::Root => return Workload::Host,
+            Kind::AllPods => return Workload::UnknownPod,
+            Kind::Pod(uid) => (uid, None),
+            Kind::Container(uid, container) => (uid, Some(container)),
+        };
+        match self.directory.find(uid) {
+            Some(pod) => {
+                let container = container.and_then(|container| pod.containers.get(container));
+                let container = container.map(|container| Arc::clone(&container.labels));
+                Workload::Pod { pod: Arc::clone(&pod.labels), container }
+            }
+            None => Workload::UnknownPod,
+        }
+    }
+
+    /// The pod of a container, by the first characters of its id that events show.
+    pub fn of_container(&self, docker: &str) -> Option<Arc<event::Pod>> {
+        self.directory.of_container(docker)
+    }
+
+    /// Changes whenever [`Pods::of_container`] may answer better than before.
+    pub fn version(&self) -> u64 {
+        self.directory.version()
+    }
+
+    /// What is known to run in this cgroup.
+    pub fn place(&self, cgroup: CgroupId) -> Option<&Place> {
+        self.places.get(&cgroup)
+    }
+
+    /// Pods that are known and not deleted.
+    pub fn len(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.directory.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;
