@@ -21,6 +21,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+mod pods;
 mod service;
 mod session_thread;
 pub mod simulated;

@@ -87,6 +87,10 @@ pub struct Config {
     /// Mechanisms not to use although this kernel has them, for kernels on which one does harm.
     #[arg(long, value_name = "MECHANISM", value_enum, value_delimiter = ',', env = "FERRAGON_WITHOUT")]
     pub without: Vec<Mechanism>,
+    /// Whether to follow the pods of this node: policies for pods need it, and so do events that name them. Default:
+    /// whether this is a pod itself.
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value_t = is_in_pod(), env = "FERRAGON_PODS")]
+    pub pods: bool,
     /// Least important messages that are logged.
     #[arg(long, value_enum, default_value = "info", env = "FERRAGON_LOG_LEVEL")]
     pub log_level: LogLevel,
@@ -103,6 +107,11 @@ impl Config {
         let own = own.or_else(|| host().ok().map(|name| name.trim().to_owned()));
         own.unwrap_or_else(|| "localhost".to_owned())
     }
+}
+
+/// Every container of a pod has this variable.
+fn is_in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 /// A way to attach programs.

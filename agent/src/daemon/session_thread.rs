@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::DaemonError;
 use super::config::Config;
 use super::node::{NodeHandle, NodeQueue, channel};
+use super::pods::{self, FirstPods};
 use super::start::{Loaded, load};
 use super::store::Store;
 use crate::base::BaseOptions;
@@ -39,11 +40,14 @@ pub(super) fn start(
     sink: Sink,
 ) -> Result<SessionThread, DaemonError> {
     let (node, queue) = channel();
+    let first_pods = pods::start(config, &node);
+    let first_pods = first_pods.map_err(DaemonError::system("starting the thread that follows pods"))?;
     let (ready, wait) = answers();
     let (end, ended) = oneshot::channel();
-    let (name, bytes, store) = (config.node(), config.buffer << 20, Arc::clone(store));
+    let beginning = Beginning { name: config.node(), ring_bytes: config.buffer << 20, pins, first_pods };
+    let store = Arc::clone(store);
     let body = move || {
-        if let Err(error) = live(&name, bytes, pins, &store, &sink, queue, &ready) {
+        if let Err(error) = live(beginning, &store, &sink, queue, &ready) {
             // Nobody waits for it when the agent ends anyway; if the session never began, that is where it is told.
             let _ = end.send(error);
         }
@@ -59,23 +63,38 @@ pub(super) fn start(
     }
 }
 
-/// The thread's life.
-fn live(
-    name: &str,
+/// What a session begins with.
+struct Beginning {
+    name: String,
     ring_bytes: u32,
     pins: Option<PinDirectory>,
+    first_pods: Option<FirstPods>,
+}
+
+/// The thread's life.
+fn live(
+    beginning: Beginning,
     store: &Store,
     sink: &Sink,
     queue: NodeQueue<Session>,
     ready: &Sender<Loaded>,
 ) -> Result<(), SessionError> {
+    let Beginning { name, ring_bytes, pins, first_pods } = beginning;
     let options = BaseOptions { ring_bytes, ..BaseOptions::default() };
-    let (mut session, running) = Session::start_to_stay(name, &options, pins.clone())?;
+    let (mut session, running) = Session::start_to_stay(&name, &options, pins.clone())?;
     for (program, why) in session.unpinned() {
         tracing::error!(program, "would not outlive the agent: {why}");
     }
     running.iter().for_each(|event| sink(event));
     drop(running);
+    if let Some(first_pods) = first_pods {
+        if !session.watch_pods() {
+            tracing::error!(
+                "this host's pods are not in a unified (version 2) cgroup hierarchy: policies for pods are refused"
+            );
+        }
+        session.pods_changed(first_pods.wait());
+    }
     let loaded = load(store, &mut session);
     if let Some(pins) = &pins {
         let removed = if loaded.is_whole { pins.remove_others() } else { pins.trim_others() };

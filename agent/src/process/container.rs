@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::pods::hierarchy;
 
 /// Characters of a container id that are shown.
 const SHOWN: usize = 31;
@@ -17,14 +20,13 @@ const REMEMBERED: usize = 8192;
 /// Containers by cgroup.
 pub(super) struct Containers {
     by_cgroup: HashMap<u64, String>,
-    /// All controllers are in the cgroup2 hierarchy, so that a cgroup's id there tells its container.
-    unified: bool,
+    /// All controllers are in the cgroup2 hierarchy mounted here, so that a cgroup's id there tells its container.
+    unified: Option<PathBuf>,
 }
 
 impl Containers {
     pub(super) fn new() -> Containers {
-        let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        Containers { by_cgroup: HashMap::new(), unified }
+        Containers { by_cgroup: HashMap::new(), unified: hierarchy() }
     }
 
     /// The container of an image that started in the cgroup `id`, whose last component is `name`.
@@ -33,15 +35,13 @@ impl Containers {
         if let Some(container) = id_in_name(&name) {
             return container.to_string();
         }
-        if !self.unified {
-            return of_process(tgid).unwrap_or_default();
-        }
+        let Some(unified) = &self.unified else { return of_process(tgid).unwrap_or_default() };
         if let Some(container) = self.by_cgroup.get(&id) {
             return container.clone();
         }
-        // A nested cgroup: its container's name is further up. A process that is gone tells nothing; the next one
-        // in this cgroup is asked again.
-        let Some(container) = of_process(tgid) else { return String::new() };
+        // A nested cgroup: its container's name is further up. A process that is gone tells nothing, nor does one that
+        // has moved on, as those do which become containers; the next one in this cgroup is asked again.
+        let Some(container) = of_process_in(tgid, unified, id) else { return String::new() };
         if self.by_cgroup.len() >= REMEMBERED {
             self.by_cgroup.clear();
         }
@@ -54,6 +54,14 @@ impl Containers {
 pub(super) fn of_process(tgid: u32) -> Option<String> {
     let cgroups = fs::read_to_string(format!("/proc/{tgid}/cgroup")).ok()?;
     Some(in_cgroup_file(&cgroups).unwrap_or_default().to_string())
+}
+
+/// The same, if the process still is in the cgroup `id`.
+fn of_process_in(tgid: u32, unified: &Path, id: u64) -> Option<String> {
+    let cgroups = fs::read_to_string(format!("/proc/{tgid}/cgroup")).ok()?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let now = fs::metadata(unified.join(path)).ok()?.ino();
+    (now == id).then(|| in_cgroup_file(&cgroups).unwrap_or_default().to_string())
 }
 
 /// The container in `/proc/PID/cgroup`: of any hierarchy, the last component of the path that names one.
