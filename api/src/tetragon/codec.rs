@@ -13,8 +13,10 @@ use super::GetEventsRequest;
 pub struct EncodedEvent(pub Bytes);
 
 /// The server's side of `GetEvents`: requests are decoded, events are copied.
+///
+/// No unit struct: the generated code makes one by `default`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct EventCodec;
+pub struct EventCodec {}
 
 impl Codec for EventCodec {
     type Encode = EncodedEvent;
@@ -23,7 +25,7 @@ impl Codec for EventCodec {
     type Decoder = ProstDecoder<GetEventsRequest>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        EventCodec
+        *self
     }
 
     fn decoder(&mut self) -> Self::Decoder {
