@@ -83,11 +83,11 @@ pub async fn gate(
         let all = policies.borrow_and_update().clone();
         let wanted = if draining { Policies::default() } else { all };
         out.send_if_modified(|current| {
-            let changed = !Arc::ptr_eq(current, &wanted) && !(current.is_empty() && wanted.is_empty());
-            if changed {
+            let same = Arc::ptr_eq(current, &wanted) || (current.is_empty() && wanted.is_empty());
+            if !same {
                 *current = wanted;
             }
-            changed
+            !same
         });
         let ended = tokio::select! {
             changed = policies.changed() => changed.is_err(),

@@ -29,16 +29,14 @@ impl FleetMap {
         FleetMap { config_maps: Api::namespaced(client, namespace), written: None, due: Instant::now() }
     }
 
-    /// When it may be written again.
-    pub(super) fn due(&self) -> Instant {
-        self.due
-    }
-
-    /// Writes if it is due and something changed.
-    pub(super) async fn update(&mut self, data: FleetData) {
+    /// Writes if something changed and it is due; tells when to come again if it is not.
+    pub(super) async fn update(&mut self, data: FleetData) -> Option<Instant> {
         let now = Instant::now();
-        if now < self.due || self.written.as_ref() == Some(&data) {
-            return;
+        if self.written.as_ref() == Some(&data) {
+            return None;
+        }
+        if now < self.due {
+            return Some(self.due);
         }
         self.due = now + INTERVAL;
         let omitted = (data.omitted > 0).then(|| data.omitted.to_string());
@@ -52,9 +50,13 @@ impl FleetMap {
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match self.config_maps.patch_metadata(CONFIG_MAP, &params, &Patch::Apply(map)).await {
-            Ok(_) => self.written = Some(data),
+            Ok(_) => {
+                self.written = Some(data);
+                None
+            }
             Err(error) => {
-                warn!(%error, config_map = CONFIG_MAP, "the list of nodes is old; tried again soon")
+                warn!(%error, config_map = CONFIG_MAP, "the list of nodes is old; tried again soon");
+                Some(self.due)
             }
         }
     }

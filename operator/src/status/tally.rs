@@ -86,13 +86,6 @@ impl<'a> Pass<'a> {
         self.fleet
     }
 
-    /// Whether some node that a policy selects has no agent, or one that has not said what runs there.
-    pub(super) fn is_missing_agents(&self, version: &PolicyVersion) -> bool {
-        let selected = |node: &&Seen<'_>| selects(version.node_selector.as_ref(), Some(node.labels));
-        let unknown = |node: &Seen<'_>| node.agent.is_none_or(|(state, _)| state.applied_generation == 0);
-        self.nodes.iter().filter(selected).any(unknown)
-    }
-
     /// Counts for one policy.
     pub(super) fn tally(&self, version: &PolicyVersion) -> Tally<'a> {
         let mut tally = Tally::default();

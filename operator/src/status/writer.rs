@@ -19,7 +19,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use policy_compiler::typed::PolicyKey;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
@@ -33,8 +33,10 @@ use crate::metrics::{Metrics, PolicyState, Written};
 use crate::model::{Fleet, Policies, PolicyVersion};
 use crate::watch::{StoredStatuses, Watched, resource};
 
-/// Between two looks at everything.
+/// Between two looks at everything, at least.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// The same, at most: for what someone else wrote in the very moment of a write.
+const REVIEW: Duration = Duration::from_secs(30);
 /// How long after its start a leader waits for agents that it does not know yet. Agents dial within seconds; their
 /// longest pause between two tries is 30 seconds.
 pub const WARM_UP: Duration = Duration::from_secs(40);
@@ -108,8 +110,7 @@ impl Writer {
         self.started = Instant::now();
         loop {
             let due = self.round().await;
-            let pause = tokio::time::sleep(INTERVAL);
-            pause.await;
+            tokio::time::sleep(INTERVAL).await;
             tokio::select! {
                 changed = self.watched.policies.changed() => if changed.is_err() { return },
                 changed = self.watched.statuses.changed() => if changed.is_err() { return },
@@ -142,7 +143,7 @@ impl Writer {
             }
         };
         self.count(&changes);
-        let mut due = self.fleet_map.due().max(Instant::now() + INTERVAL);
+        let mut due = Instant::now() + REVIEW;
         if !warm {
             due = due.min(self.started + self.warm_up);
         }
@@ -154,9 +155,9 @@ impl Writer {
                 _ => ready.push(change),
             }
         }
-        self.write_all(ready).await;
-        self.fleet_map.update(map).await;
-        due
+        let again = self.write_all(ready).await;
+        let map_again = self.fleet_map.update(map).await;
+        again.into_iter().chain(map_again).fold(due, Instant::min)
     }
 
     /// The newest status that is known of each policy.
@@ -175,7 +176,8 @@ impl Writer {
         policies.iter().filter_map(|(key, version)| Some((key.clone(), newest(version)?))).collect()
     }
 
-    async fn write_all(&mut self, changes: Vec<Change>) {
+    /// Writes; tells when to try those again that failed.
+    async fn write_all(&mut self, changes: Vec<Change>) -> Option<Instant> {
         let writes = changes.into_iter().map(|change| {
             let client = self.client.clone();
             async move { (write(&client, &change.version, &change.status).await, change) }
@@ -186,6 +188,7 @@ impl Writer {
             done.push(one);
         }
         drop(writes);
+        let mut again = None;
         for (result, change) in done {
             self.metrics.status_write(result);
             self.record(result, &change);
@@ -193,7 +196,12 @@ impl Writer {
                 let told = transitions(change.before.as_ref(), &change.status);
                 self.events.publish(&change.version, told).await;
             }
+            if result == Written::Failed {
+                let due = self.written.get(&change.version.key).map(|record| record.pace.due(change.news));
+                again = again.into_iter().chain(due).min();
+            }
         }
+        again
     }
 
     fn record(&mut self, result: Written, change: &Change) {
@@ -216,18 +224,19 @@ impl Writer {
     }
 
     fn count(&self, changes: &[Change]) {
-        let holds = |change: &&Change, kind: ConditionType| {
-            let mut all = change.status.conditions.iter();
-            all.any(|condition| condition.kind == kind && condition.status == ConditionStatus::True)
-        };
         for (state, kind) in [
             (PolicyState::Ready, ConditionType::Ready),
             (PolicyState::Reconciling, ConditionType::Reconciling),
             (PolicyState::Stalled, ConditionType::Stalled),
         ] {
-            self.metrics.policies(state, changes.iter().filter(|change| holds(change, kind)).count());
+            self.metrics.policies(state, changes.iter().filter(|change| holds(&change.status, kind)).count());
         }
     }
+}
+
+fn holds(status: &TracingPolicyStatus, kind: ConditionType) -> bool {
+    let mut all = status.conditions.iter();
+    all.any(|condition| condition.kind == kind && condition.status == ConditionStatus::True)
 }
 
 /// The status of every policy, with what is new in it.
@@ -246,7 +255,7 @@ fn changes(
             let status = describe(version, &pass, before.as_ref(), now);
             let told = before.as_ref().is_some_and(|it| it.observed_generation == Some(version.generation));
             // Of an edited policy it is said at once that it is being rolled out.
-            let withheld = !warm && told && pass.is_missing_agents(version);
+            let withheld = !warm && told && holds(&status, ConditionType::Reconciling);
             let news = if withheld { News::None } else { news(before.as_ref(), &status) };
             Change { version: version.clone(), before, status, news }
         })
@@ -266,11 +275,22 @@ async fn write(client: &kube::Client, version: &PolicyVersion, status: &TracingP
     if let Some(namespace) = &key.namespace {
         metadata["namespace"] = json!(namespace);
     }
-    let patch = Patch::Apply(json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.as_str(), "metadata": metadata, "status": status,
-    }));
+    let object = |status: &Value| json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.as_str(), "metadata": &metadata, "status": status});
+    let status = serde_json::to_value(status).unwrap_or_default();
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&key.name, &params, &patch).await {
+    let applied = api.patch_status(&key.name, &params, &Patch::Apply(object(&status))).await;
+    let written = match applied {
+        // Server-side apply works only on objects whose shape fits the definition (500 otherwise): one that was stored
+        // under another definition gets its status by a merge.
+        Err(kube::Error::Api(answer)) if answer.code == 500 => {
+            let params =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let whole = object(&without_leftovers(status));
+            api.patch_status(&key.name, &params, &Patch::Merge(whole)).await
+        }
+        done => done,
+    };
+    match written {
         Ok(_) => {
             debug!(policy = %key, "wrote the status");
             Written::Ok
@@ -282,4 +302,14 @@ async fn write(client: &kube::Client, version: &PolicyVersion, status: &TracingP
             Written::Failed
         }
     }
+}
+
+/// A status that takes away what it does not have, when it is merged.
+fn without_leftovers(mut status: Value) -> Value {
+    if let Some(fields) = status.as_object_mut() {
+        for field in ["mode", "hooks", "nodes", "kernels", "failingNodes", "matches", "enforced"] {
+            fields.entry(field).or_insert(Value::Null);
+        }
+    }
+    status
 }

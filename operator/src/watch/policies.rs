@@ -100,13 +100,20 @@ async fn read(
     event: Event<DynamicObject>,
     known: &BTreeMap<PolicyKey, Entry>,
 ) -> Option<Change> {
-    let (object, make): (DynamicObject, fn((PolicyKey, Option<Entry>)) -> Change) = match event {
-        Event::Init => return Some(Event::Init),
-        Event::InitDone => return Some(Event::InitDone),
-        Event::Apply(object) => (object, Event::Apply),
-        Event::InitApply(object) => (object, Event::InitApply),
-        Event::Delete(object) => return Some(Event::Delete((version::key(kind, &object)?, None))),
-    };
+    match event {
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+        Event::Apply(object) => entry(kind, object, known).await.map(Event::Apply),
+        Event::InitApply(object) => entry(kind, object, known).await.map(Event::InitApply),
+        Event::Delete(object) => Some(Event::Delete((version::key(kind, &object)?, None))),
+    }
+}
+
+async fn entry(
+    kind: PolicyKind,
+    object: DynamicObject,
+    known: &BTreeMap<PolicyKey, Entry>,
+) -> Option<(PolicyKey, Option<Entry>)> {
     let key = version::key(kind, &object)?;
     let stored = Arc::new(version::status(&object));
     let annotation = version::mode_annotation(&object).map(str::to_owned);
@@ -125,7 +132,7 @@ async fn read(
             Arc::new(checked.inspect_err(|error| warn!(%error, policy = %key, "the check broke off")).ok()?)
         }
     };
-    Some(make((key, Some(Entry { version, stored, annotation }))))
+    Some((key, Some(Entry { version, stored, annotation })))
 }
 
 fn publish(out: &Out, kinds: [&BTreeMap<PolicyKey, Entry>; 2]) {

@@ -1,0 +1,81 @@
+//! In: what GitOps tools do all day. Out: that nothing happens when nothing changes, and that everything ends.
+
+use std::time::Duration;
+
+use crate::plane::{Plane, policy};
+use crate::status::{Writing, add_nodes};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gitops_applying_twice_is_a_no_op() {
+    let writing = Writing::start(Plane::start(), Duration::ZERO).await;
+    let plane = &writing.plane;
+    add_nodes(plane, 1);
+    let text = policy("p", "tcp_connect", "    message: seen\n    args: [{index: 0, type: sock}]\n");
+    let p = ["tracingpolicy", "p"];
+    plane.apply(&text).unwrap();
+    writing.sees(1).await;
+    writing.nodes(1, 1);
+    let before = plane.wait(&p, 10, |it| it["status"]["nodes"]["summary"] == "1/1").await;
+    // What was only gathered for a later write is written by now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let settled = plane.get(&p);
+    let digest = writing.watched.policies.borrow().values().next().unwrap().digest;
+    let writes = writing.metrics.status_writes_taken();
+    // kubectl may say that it configured it: it sends lists whole, without the defaults that the API server adds.
+    plane.apply(&text).unwrap();
+    assert_eq!(plane.get(&p)["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"]);
+    // Another manager that wants the same.
+    let server_side = |manager: &str| plane.apply_with(&text, &["--server-side", "--field-manager", manager]);
+    server_side("flux").unwrap();
+    server_side("argo").unwrap();
+    let after_managers = plane.get(&p);
+    server_side("flux").unwrap();
+    server_side("argo").unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = plane.get(&p);
+    assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
+    assert_eq!(after["metadata"]["resourceVersion"], after_managers["metadata"]["resourceVersion"]);
+    assert_eq!(after["status"], settled["status"]);
+    assert_eq!(writing.metrics.status_writes_taken(), writes, "a status was written");
+    assert_eq!(
+        writing.watched.policies.borrow().values().next().unwrap().digest,
+        digest,
+        "it would be loaded again"
+    );
+    assert_eq!(after["spec"], before["spec"]);
+    // Two managers that want different things are told so.
+    let other = text.replace("message: seen", "message: other");
+    let conflict = plane.apply_with(&other, &["--server-side", "--field-manager", "argo"]).unwrap_err();
+    assert!(conflict.contains("conflict"), "{conflict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gitops_fifty_policies_are_applied_and_pruned() {
+    let writing = Writing::start(Plane::start(), Duration::ZERO).await;
+    let plane = &writing.plane;
+    add_nodes(plane, 3);
+    let set = |count: usize| {
+        let one = |at: usize| {
+            policy(&format!("p{at:02}"), "tcp_connect", "")
+                .replace("metadata: {", "metadata: {labels: {set: s}, ")
+        };
+        (0..count).map(one).collect::<Vec<_>>().join("---\n")
+    };
+    let prune = ["--prune", "-l", "set=s", "--prune-allowlist=cilium.io/v1alpha1/TracingPolicy"];
+    plane.apply_with(&set(50), &prune).unwrap();
+    writing.sees(50).await;
+    writing.nodes(3, 3);
+    let all = ["tracingpolicies", "-l", "set=s"];
+    plane
+        .wait(&all, 20, |list| {
+            let items = list["items"].as_array().unwrap();
+            items.len() == 50 && items.iter().all(|it| it["status"]["nodes"]["summary"] == "3/3")
+        })
+        .await;
+    let before = writing.metrics.status_writes_taken();
+    assert!(before <= 150, "{before} writes for 50 policies");
+    plane.apply_with(&set(10), &prune).unwrap();
+    writing.sees(10).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(writing.metrics.status_writes_taken(), before, "those that stay did not change");
+}
