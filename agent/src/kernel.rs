@@ -74,4 +74,8 @@ pub trait Kernel {
     /// removed. [`Errno::EOPNOTSUPP`]: this kernel has no link for this kind of hook, as before Linux 5.15 for those on
     /// perf events.
     fn pin(&self, link: &Self::Link, path: &Path) -> Result<(), Errno>;
+    /// Keeps a map beyond this process, in the same way.
+    fn pin_map(&self, map: &Self::Map, path: &Path) -> Result<(), Errno>;
+    /// A map that a process has pinned.
+    fn open_map(&self, path: &Path) -> Result<Self::Map, Errno>;
 }

@@ -103,6 +103,8 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             policies: Policies::new(),
             past: PastCounts::default(),
             pins: None,
+            counts: BTreeMap::new(),
+            has_inherited: false,
             sets: ProcessSets::new(base.sets, running),
         };
         Loader {
@@ -164,6 +166,7 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         desired: &[Artefact],
         now: Instant,
     ) -> ApplyReport {
+        self.shared.inherit_counts();
         let mut report = ApplyReport::default();
         let mut seen = BTreeSet::new();
         let mut staged = Vec::new();
@@ -251,7 +254,7 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         Ok(missed)
     }
 
-    /// What each policy has counted, also while it was loaded earlier.
+    /// What each policy has counted, also while it was loaded earlier, and by predecessors whose pins were there.
     ///
     /// # Errors
     /// The map could not be read.
@@ -263,8 +266,7 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
                 Some(map) => self.shared.kernel.map_lookup(map, &index.to_ne_bytes())?.unwrap_or_default(),
                 None => Vec::new(),
             };
-            let values = self.shared.past.plus(policy, sum(&cpus));
-            counts.push(PolicyCounts { policy: policy.clone(), values });
+            counts.push(PolicyCounts { policy: policy.clone(), values: sum(&cpus) });
         }
         Ok(counts)
     }

@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::loader::PolicyName;
+
 /// Changes with what is in an instance's folder.
 const LAYOUT: u32 = 1;
 /// Magic number of BPF file systems (include/uapi/linux/magic.h).
@@ -16,10 +18,11 @@ const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 /// How names of pins begin.
 const FIXED: &str = "fixed-";
 const HOOK: &str = "hook-";
+const COUNTS: &str = "counts-";
 /// Processes before this one whose pins are left alone until a whole set runs: the oldest may be the one that runs most.
 const PREDECESSORS: usize = 2;
-/// Longest name of a pin: far below the 255 bytes of a file name.
-const NAME_MAX: usize = 120;
+/// Longest name of a pin: below the 255 bytes of a file name.
+const NAME_MAX: usize = 240;
 
 /// Pins could not be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,20 @@ impl PinDirectory {
     /// Where to pin the link of a policies' program. Its number is never used twice in a process.
     pub fn place_of_hook(&self, program: u32, hook: &str) -> PathBuf {
         self.place(&format!("{HOOK}{program}-{hook}"))
+    }
+
+    /// Where to pin the map of counters for what it counts of one policy, if its name is not too long for a file's.
+    pub fn place_of_counts(&self, index: u32, policy: &PolicyName) -> Option<PathBuf> {
+        let PolicyName { namespace, name } = policy;
+        let name = format!("{COUNTS}{index}-{namespace}_{name}");
+        (name.len() <= NAME_MAX).then(|| self.place(&name))
+    }
+
+    /// What other processes have pinned in this way, with index and policy.
+    pub fn counts_of_others(&self) -> Vec<(PathBuf, u32, PolicyName)> {
+        let others = instances(&self.root).into_iter().filter(|instance| *instance != self.own);
+        let pins = others.flat_map(|instance| entries(&instance));
+        pins.filter_map(|pin| counted(&pin).map(|(index, policy)| (pin, index, policy))).collect()
     }
 
     /// Letters, digits, `_` and `-` stay: the file system takes no dots.
@@ -153,6 +170,14 @@ fn remove(root: &Path, chosen: impl Fn(&Path) -> bool) -> Result<usize, PinError
         let _ = fs::remove_dir(layout);
     }
     first.map_or(Ok(removed), Err)
+}
+
+/// Names of policies have dots in place of which there is `_`, namespaces have neither.
+fn counted(pin: &Path) -> Option<(u32, PolicyName)> {
+    let name = pin.file_name()?.to_str()?.strip_prefix(COUNTS)?;
+    let (index, policy) = name.split_once('-')?;
+    let (namespace, name) = policy.split_once('_')?;
+    Some((index.parse().ok()?, PolicyName { namespace: namespace.to_owned(), name: name.replace('_', ".") }))
 }
 
 fn has_hooks(instance: &Path) -> bool {

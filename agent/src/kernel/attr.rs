@@ -19,6 +19,7 @@ pub enum Command {
     MapDelete = 3,
     ProgLoad = 5,
     ObjPin = 6,
+    ObjGet = 7,
     ProgTestRun = 10,
     ObjectInfo = 15,
     RawTracepointOpen = 17,

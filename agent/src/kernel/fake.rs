@@ -69,6 +69,8 @@ struct State {
     journal: Vec<Happening>,
     /// Programs that stay attached while the file is there.
     pins: BTreeMap<PathBuf, i32>,
+    /// Maps that keep their contents.
+    pinned_maps: BTreeMap<PathBuf, i32>,
     forgetful: bool,
 }
 
@@ -98,7 +100,9 @@ impl Drop for FakeObject {
     fn drop(&mut self) {
         let mut state = self.kernel.state();
         state.live.remove(&self.number);
-        state.maps.remove(&self.number);
+        if !state.pinned_maps.values().any(|number| *number == self.number) {
+            state.maps.remove(&self.number);
+        }
         if let Some(program) = self.program {
             state.attached.remove(&program);
         }
@@ -398,6 +402,21 @@ impl Kernel for FakeKernel {
         std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
         state.pins.insert(path.to_owned(), program);
         Ok(())
+    }
+
+    fn pin_map(&self, map: &FakeObject, path: &Path) -> Result<(), Errno> {
+        let mut state = self.state();
+        state.may_fail(Call::Pin)?;
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        state.pinned_maps.insert(path.to_owned(), map.number);
+        Ok(())
+    }
+
+    fn open_map(&self, path: &Path) -> Result<FakeObject, Errno> {
+        let mut state = self.state();
+        let number = *state.pinned_maps.get(path).filter(|_| path.exists()).ok_or(Errno::ENOENT)?;
+        state.live.insert(number);
+        Ok(FakeObject { kernel: self.clone(), number, program: None })
     }
 
     fn detach(&self, link: FakeObject) -> Result<(), Errno> {

@@ -108,9 +108,13 @@ fn program_info<const SIZE: usize>(program: &OwnedFd, at: usize) -> Result<[u8; 
     info.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(Errno::EINVAL)
 }
 
+fn c_path(path: &Path) -> Result<std::ffi::CString, Errno> {
+    std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
 /// BPF_OBJ_PIN.
 fn obj_pin(fd: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let path = c_path(path)?;
     let mut attr = Attr::new().input(0, path.as_bytes_with_nul()).u32(8, fd_of(&fd)).u32(12, 0);
     // SAFETY: the path is a C string, of which the kernel reads no more than up to its zero.
     unsafe { attr.call(Command::ObjPin) }.map(|_| ())
@@ -286,6 +290,18 @@ impl Kernel for Linux {
             LinuxLink::Direct(fd) => obj_pin(fd.as_fd(), path),
             LinuxLink::Perf(perf) => obj_pin(perf.link().ok_or(Errno::EOPNOTSUPP)?, path),
         }
+    }
+
+    fn pin_map(&self, map: &LinuxMap, path: &Path) -> Result<(), Errno> {
+        obj_pin(map.fd(), path)
+    }
+
+    fn open_map(&self, path: &Path) -> Result<LinuxMap, Errno> {
+        let path = c_path(path)?;
+        let mut attr = Attr::new().input(0, path.as_bytes_with_nul()).u32(8, 0).u32(12, 0);
+        // SAFETY: the path is a C string, of which the kernel reads no more than up to its zero; BPF_OBJ_GET gives a
+        // new descriptor.
+        self.adopt_map(unsafe { attr.open(Command::ObjGet) }?)
     }
 
     fn detach(&self, link: LinuxLink) -> Result<(), Errno> {

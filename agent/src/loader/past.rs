@@ -1,5 +1,5 @@
-//! In: counters of policies whose last program is gone, and those that a predecessor of this process left. Out: what
-//! to add to the counters of policies that come back, so that no count ever falls.
+//! In: counters of policies whose last program is gone, and those that a predecessor of this process left. Out: where the
+//! counters of policies that come back begin, so that no count ever falls.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,32 @@ use super::policies::PolicyName;
 /// that come back later count from zero again.
 const REMEMBERED: usize = 4096;
 
-type Values = [u64; POLICY_COUNTERS as usize];
+/// Counters of one policy.
+pub type Counts = [u64; POLICY_COUNTERS as usize];
 
-/// Sums by policy.
+/// Counts by policy.
 #[derive(Debug, Default)]
 pub struct PastCounts {
-    sums: BTreeMap<PolicyName, Values>,
+    counts: BTreeMap<PolicyName, Counts>,
 }
 
 impl PastCounts {
-    /// Remembers counts on top of what is remembered.
-    pub fn add(&mut self, policy: &PolicyName, values: Values) {
-        if values == Values::default() {
-            return;
-        }
-        let sum = plus(self.sums.get(policy), values);
-        if self.sums.len() < REMEMBERED || self.sums.contains_key(policy) {
-            self.sums.insert(policy.clone(), sum);
+    /// Remembers counts; of several the greatest, as each process goes on from those of its predecessor.
+    pub fn remember(&mut self, policy: &PolicyName, values: Counts) {
+        if let Some(known) = self.counts.get_mut(policy) {
+            known.iter_mut().zip(values).for_each(|(known, value)| *known = value.max(*known));
+        } else if self.counts.len() < REMEMBERED && values != Counts::default() {
+            self.counts.insert(policy.clone(), values);
         }
     }
 
-    /// What a policy has counted in all, if it has counted this much since it was last loaded.
-    pub fn plus(&self, policy: &PolicyName, values: Values) -> Values {
-        plus(self.sums.get(policy), values)
+    /// Where a policy begins.
+    pub fn of(&self, policy: &PolicyName) -> Counts {
+        self.counts.get(policy).copied().unwrap_or_default()
     }
-}
 
-fn plus(past: Option<&Values>, mut values: Values) -> Values {
-    for (value, past) in values.iter_mut().zip(past.into_iter().flatten()) {
-        *value = value.wrapping_add(*past);
+    /// Forgets a policy, when it counts again.
+    pub fn forget(&mut self, policy: &PolicyName) {
+        self.counts.remove(policy);
     }
-    values
 }

@@ -87,6 +87,11 @@ impl Policies {
         Some(index)
     }
 
+    /// Index of a policy that some program counts for.
+    pub fn index(&self, policy: &PolicyName) -> Option<u32> {
+        self.uses.get(policy).map(|known| known.index)
+    }
+
     /// All policies and their indices, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&PolicyName, u32)> {
         self.uses.iter().map(|(policy, known)| (policy, known.index))

@@ -3,14 +3,14 @@
 //!
 //! Guarantee: on failure everything that was acquired for it is given back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use api::artefact::{Artefact, ArtefactDigest, MapKind, MapSpec, SharedMap};
 
 use super::hook::HookKey;
 use super::indices::Indices;
-use super::past::PastCounts;
+use super::past::{Counts, PastCounts};
 use super::policies::{Policies, PolicyName};
 use super::relocate::{Values, relocate, shared_maps};
 use super::report::FailureReason;
@@ -66,6 +66,9 @@ pub struct Shared<K: Kernel, P> {
     pub policies: Policies,
     pub past: PastCounts,
     pub pins: Option<PinDirectory>,
+    /// Files that keep the counters of policies.
+    pub counts: BTreeMap<PolicyName, PathBuf>,
+    pub has_inherited: bool,
     pub sets: ProcessSets<K, P>,
 }
 
@@ -85,6 +88,7 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
         match self.load(artefact, id, &mut held) {
             Ok((program, maps, link)) => {
                 let pin = self.pin(&HookKey::of(artefact), id, &link);
+                held.policies.iter().for_each(|policy| self.pin_counts(policy));
                 Ok(Attached { digest, id, held, overlaps: artefact.overlaps, program, maps, link, pin })
             }
             Err(reason) => {
@@ -99,6 +103,34 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
         let Some(pins) = &self.pins else { return Pin::None };
         let place = pins.place_of_hook(id.0, &hook.to_string());
         self.kernel.pin(link, &place).map_or_else(Pin::Failed, |()| Pin::At(place))
+    }
+
+    /// So that a successor goes on counting where this process ends. One that cannot be kept begins anew.
+    fn pin_counts(&mut self, policy: &PolicyName) {
+        let Some(pins) = self.pins.as_ref().filter(|_| !self.counts.contains_key(policy)) else { return };
+        let place = self.policies.index(policy).and_then(|index| pins.place_of_counts(index, policy));
+        let map = self.maps.existing(SharedMap::PolicyCounters);
+        if let (Some(map), Some(place)) = (map, place)
+            && self.kernel.pin_map(map, &place).is_ok()
+        {
+            self.counts.insert(policy.clone(), place);
+        }
+    }
+
+    /// Once, before the first policy: where predecessors, which left their counters with their pins, are now. What they
+    /// count from here on, until their programs are gone, is counted by nobody.
+    pub fn inherit_counts(&mut self) {
+        if std::mem::replace(&mut self.has_inherited, true) {
+            return;
+        }
+        let left = self.pins.as_ref().map(PinDirectory::counts_of_others).unwrap_or_default();
+        for (pin, index, policy) in left {
+            let counted = self.kernel.open_map(&pin);
+            let counted = counted.and_then(|map| self.kernel.map_lookup(&map, &index.to_ne_bytes()));
+            if let Ok(Some(cpus)) = counted {
+                self.past.remember(&policy, sum(&cpus));
+            }
+        }
     }
 
     /// Gives back what a program held, after it was detached; the slot only if no other program is on the hook.
@@ -160,7 +192,7 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
             let acquired =
                 acquired.ok_or(FailureReason::TooMany { what: "policies", limit: POLICY_LIMIT })?;
             if acquired.is_new
-                && let Err(reason) = self.clear_counters(acquired.index)
+                && let Err(reason) = self.begin_counters(acquired.index, &policy)
             {
                 // What is there is another policy's.
                 self.policies.release(&policy);
@@ -174,22 +206,36 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
 
     /// A policy that comes back goes on counting where it ended.
     fn remember_counts(&mut self, policy: &PolicyName, index: u32) {
+        if let Some(pin) = self.counts.remove(policy) {
+            // A pin that resists goes with the others of this process.
+            let _ = std::fs::remove_file(pin);
+        }
         let map = self.maps.existing(SharedMap::PolicyCounters);
-        // What cannot be read is not added; the counters then go on from the sum before.
+        // What cannot be read is not remembered; the policy then begins anew.
         let cpus = map.and_then(|map| self.kernel.map_lookup(map, &index.to_ne_bytes()).ok().flatten());
         if let Some(cpus) = cpus {
-            self.past.add(policy, sum(&cpus));
+            self.past.remember(policy, sum(&cpus));
         }
     }
 
-    fn clear_counters(&mut self, index: u32) -> Result<(), FailureReason> {
+    fn begin_counters(&mut self, index: u32, policy: &PolicyName) -> Result<(), FailureReason> {
+        let name = shared::name(SharedMap::PolicyCounters);
+        let past = self.past.of(policy);
+        let begins = past != Counts::default();
         // If the map does not exist yet, it starts with zeros.
-        let Some(map) = self.maps.existing(SharedMap::PolicyCounters) else {
+        if !begins && self.maps.existing(SharedMap::PolicyCounters).is_none() {
             return Ok(());
-        };
-        let cleared = self.kernel.map_zero(map, &index.to_ne_bytes());
-        cleared
-            .map_err(|errno| FailureReason::MapFill { map: shared::name(SharedMap::PolicyCounters), errno })
+        }
+        let map = self.maps.get(&self.kernel, SharedMap::PolicyCounters);
+        let map = map.map_err(|errno| FailureReason::MapCreate { map: name, errno })?;
+        let key = index.to_ne_bytes();
+        let written = self.kernel.map_zero(map, &key).and_then(|()| match begins {
+            true => begin_at(&self.kernel, map, &key, past),
+            false => Ok(()),
+        });
+        written.map_err(|errno| FailureReason::MapFill { map: name, errno })?;
+        self.past.forget(policy);
+        Ok(())
     }
 
     fn acquire_sets(
@@ -241,6 +287,15 @@ impl<K: Kernel, P: RunningProcesses> Shared<K, P> {
         filled.map_err(|errno| FailureReason::MapFill { map: name, errno })?;
         Ok(map)
     }
+}
+
+/// Sets the counters of the first CPU; those of the others are zero.
+fn begin_at<K: Kernel>(kernel: &K, map: &K::Map, key: &[u8], values: Counts) -> Result<(), Errno> {
+    let mut cpus = kernel.map_lookup(map, key)?.ok_or(Errno::ENOENT)?;
+    for (place, value) in cpus.as_chunks_mut().0.iter_mut().zip(values) {
+        *place = value.to_ne_bytes();
+    }
+    kernel.map_update(map, key, &cpus)
 }
 
 /// Finds the policy field of the instruction that the verifier stopped at.

@@ -30,7 +30,7 @@ impl RunningProcesses for Nobody {
 type TestLoader = Loader<FakeKernel, Nobody>;
 
 /// Objects of the fixed programs.
-const BASE_OBJECTS: usize = 7;
+const BASE_OBJECTS: usize = 8;
 
 pub(super) fn set_objects(kernel: &FakeKernel) -> SetObjects<FakeKernel> {
     let map = |kind, key_size, value_size, max_entries, name| {
@@ -485,9 +485,10 @@ fn pinned_loader(kernel: &FakeKernel, root: &std::path::Path) -> (TestLoader, Pi
     (loader, pins)
 }
 
-fn pins_in(root: &std::path::Path) -> usize {
+fn pins_in(root: &std::path::Path, kind: &str) -> usize {
     let instances = std::fs::read_dir(root.join("v1")).into_iter().flatten().flatten();
-    instances.map(|instance| std::fs::read_dir(instance.path()).unwrap().count()).sum()
+    let pins = instances.flat_map(|instance| std::fs::read_dir(instance.path()).unwrap().flatten());
+    pins.filter(|pin| pin.file_name().to_str().unwrap().starts_with(kind)).count()
 }
 
 #[test]
@@ -497,12 +498,12 @@ fn a_successor_attaches_before_its_predecessor_lets_go() {
     let (mut first, _) = pinned_loader(&kernel, root.path());
     assert_eq!(first.apply(&set).failures().count(), 0);
     drop(first); // As a crash does.
-    assert_eq!((kernel.attached().len(), pins_in(root.path())), (2, 2));
+    assert_eq!((kernel.attached().len(), pins_in(root.path(), "hook-")), (2, 2));
     let (mut second, pins) = pinned_loader(&kernel, root.path());
     second.apply(&set);
     assert_eq!(kernel.attached().len(), 4);
-    assert_eq!(pins.remove_others().unwrap(), 2);
-    assert_eq!((kernel.attached().len(), pins_in(root.path())), (2, 2));
+    assert_eq!(pins.remove_others().unwrap(), 4, "of two hooks and two policies");
+    assert_eq!((kernel.attached().len(), pins_in(root.path(), "hook-")), (2, 2));
     second.leave();
     assert_eq!(kernel.attached().len(), 2);
     crate::pins::remove_all(root.path()).unwrap();
@@ -517,13 +518,13 @@ fn a_replaced_or_removed_program_leaves_no_pin() {
     let report =
         loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 2), artefact(Flavour::Fentry, "g", &["p"], 1)]);
     assert!(report.leftovers.is_empty());
-    assert_eq!((pins_in(root.path()), kernel.attached().len()), (2, 2));
+    assert_eq!((pins_in(root.path(), "hook-"), kernel.attached().len()), (2, 2));
     // One that is never active, too.
     kernel.fail(Call::MapUpdate, 1, Errno::ENOMEM);
     loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 3)]);
-    assert_eq!((pins_in(root.path()), kernel.attached().len()), (1, 1));
+    assert_eq!((pins_in(root.path(), "hook-"), kernel.attached().len()), (1, 1));
     assert!(loader.close().is_empty());
-    assert_eq!((pins_in(root.path()), kernel.attached().len()), (0, 0));
+    assert_eq!((pins_in(root.path(), ""), kernel.attached().len()), (0, 0));
 }
 
 #[test]
@@ -535,7 +536,7 @@ fn a_program_that_cannot_stay_is_told_and_runs() {
     assert_eq!(report.failures().count(), 0);
     let unpinned: Vec<_> = loader.unpinned().into_iter().map(|(hook, errno)| (hook.target, errno)).collect();
     assert_eq!(unpinned, [("f".to_owned(), Errno::EOPNOTSUPP)]);
-    assert_eq!((kernel.attached().len(), pins_in(root.path())), (1, 0));
+    assert_eq!((kernel.attached().len(), pins_in(root.path(), "hook-")), (1, 0));
     loader.leave();
     assert!(kernel.attached().is_empty());
 }
@@ -569,16 +570,37 @@ fn counts_of_a_policy_that_comes_back_go_on() {
         let counts = loader.counters().unwrap();
         counts.iter().find(|counts| counts.policy.name == "p").map(|counts| counts.values[0])
     };
-    for round in 1..=3 {
+    for round in 1..=3u64 {
         loader.apply(&set);
         assert_eq!(matched(&loader), Some((round - 1) * 5));
         let index = loader.shared.policies.iter().find(|(policy, _)| policy.name == "p").unwrap().1;
         let mut values = [0u8; COUNTERS_SIZE as usize];
-        values[0] = 5;
+        values[0] = u8::try_from(round * 5).unwrap();
         let map = loader.shared.maps.existing(SharedMap::PolicyCounters).unwrap();
         kernel.map_update(map, &index.to_ne_bytes(), &values).unwrap();
         assert_eq!(matched(&loader), Some(round * 5));
         loader.apply(&set[1..]);
         assert_eq!(matched(&loader), None);
+    }
+}
+
+#[test]
+fn a_successor_goes_on_counting() {
+    let (root, kernel) = (tempfile::tempdir().unwrap(), FakeKernel::new());
+    let policies = ["p.with.dots", "q"];
+    let set = [artefact(Flavour::Fentry, "f", &policies, 1)];
+    for life in 0..3u64 {
+        let (mut loader, pins) = pinned_loader(&kernel, root.path());
+        loader.apply(&set);
+        pins.remove_others().unwrap();
+        assert_eq!((pins_in(root.path(), "hook-"), pins_in(root.path(), "counts-")), (1, 2));
+        let matched: Vec<_> = loader.counters().unwrap().iter().map(|counts| counts.values[0]).collect();
+        assert_eq!(matched, [life * 7, 0], "life {life}");
+        let name = PolicyName { namespace: String::new(), name: policies[0].into() };
+        let index = loader.shared.policies.index(&name).unwrap();
+        let mut values = [0u8; COUNTERS_SIZE as usize];
+        values[0] = u8::try_from(life * 7 + 7).unwrap();
+        let map = loader.shared.maps.existing(SharedMap::PolicyCounters).unwrap();
+        kernel.map_update(map, &index.to_ne_bytes(), &values).unwrap();
     }
 }
