@@ -123,7 +123,7 @@ impl Made {
     fn new(number: u32) -> Made {
         let uid = format!("{:08x}-0000-0000-0000-{number:012}", std::process::id());
         let folder = mount().join("kubepods").join(format!("pod{uid}"));
-        Made { container: format!("{:032x}{number:032x}", std::process::id()), uid, folder }
+        Made { container: format!("{number:08x}{:056x}", std::process::id()), uid, folder }
     }
 
     fn make(&self) {

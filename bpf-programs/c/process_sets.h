@@ -68,21 +68,31 @@ static __always_inline void add_binary_sets(struct scratch *s, struct task_struc
 		add_postfix_sets(s, len);
 }
 
-/* Of the current task's cgroups, from the root down, the last one that has an entry. */
-static __always_inline void add_cgroup_sets(struct process_words *own)
+/* The entry of the nearest cgroup, from the task's own upwards, that has one. By the hierarchy's own pointers: Linux 5.10
+ * has no helper for ancestors in programs of this type. */
+static __always_inline void add_cgroup_sets(struct process_words *own, struct task_struct *task)
 {
-	struct process_words nearest = {}, *found;
+	struct css_set *set = task->cgroups;
+	struct cgroup *group = set ? set->dfl_cgrp : 0;
 
 	for (int level = 0; level <= CGROUP_LEVELS; level++) {
-		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		struct cgroup_subsys_state *parent = 0;
+		struct kernfs_node *node = 0;
+		struct process_words *found;
+		__u64 id = 0;
 
-		if (!id)
-			break;
+		read_member(node, group, kn);
+		read_member(id, node, id);
 		found = bpf_map_lookup_elem(&cgroup_sets, &id);
-		if (found)
-			nearest = *found;
+		if (found) {
+			add_words(own, found);
+			break;
+		}
+		read_member(parent, group, self.parent);
+		if (!parent)
+			break;
+		group = (void *)((__u64)parent - bpf_core_field_offset(struct cgroup, self));
 	}
-	add_words(own, &nearest);
 }
 
 /* Fills s->own. Cgroups come last: from there to where the new image takes the words over are some dozen instructions,
@@ -100,7 +110,7 @@ static __always_inline void find_sets(struct scratch *s, struct task_struct *tas
 	if (tables & (TABLE_PREFIX | TABLE_POSTFIX))
 		add_binary_sets(s, task, mm, tables);
 	if (tables & TABLE_CGROUPS)
-		add_cgroup_sets(&s->own);
+		add_cgroup_sets(&s->own, task);
 }
 
 #endif

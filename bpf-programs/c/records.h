@@ -165,8 +165,9 @@ struct base_config {
 #define TABLE_PIDS 0x4
 #define TABLE_CGROUPS 0x8
 
-/* Levels below the root in which `cgroup_sets` has entries: containers are 3 to 5 levels down, in nested nodes up to 8. */
-#define CGROUP_LEVELS 12
+/* Levels above a process's cgroup that are searched for an entry: a container's is 3 to 8 levels below the root, which
+ * always has one, and what runs in it may make some levels more. */
+#define CGROUP_LEVELS 16
 /* Entries of `cgroup_sets`: a node has at most some hundred pods, with a few containers each. */
 #define CGROUPS 4096
 

@@ -73,8 +73,8 @@ pub const TABLE_PIDS: u32 = 0x4;
 /// `cgroup_sets` has entries.
 pub const TABLE_CGROUPS: u32 = 0x8;
 
-/// Levels below the root cgroup in which `cgroup_sets` has entries.
-pub const CGROUP_LEVELS: usize = 12;
+/// Levels above a process's cgroup that are searched for an entry of `cgroup_sets`.
+pub const CGROUP_LEVELS: usize = 16;
 
 /// Entries of `cgroup_sets`.
 pub const CGROUPS: usize = 4096;

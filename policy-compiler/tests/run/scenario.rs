@@ -93,8 +93,11 @@ impl Scenario {
         let args = registers.to_vec();
         match &self.point {
             HookPoint::Kprobe { function } | HookPoint::Fentry { function, syscall: false } => {
-                // A security function calls the LSM hook of its name.
-                let hook = function.strip_prefix("security_").map(|hook| format!("bpf_lsm_{hook}"));
+                // A security function calls the LSM hook of its name, or of nearly its name.
+                let hook = function.strip_prefix("security_").map(|hook| match hook {
+                    "bprm_check" => "bpf_lsm_bprm_check_security".to_owned(),
+                    hook => format!("bpf_lsm_{hook}"),
+                });
                 (target == function || hook.is_some_and(|hook| hook == target))
                     .then_some(CallShape::Function { args, ret: self.ret })
             }
