@@ -24,13 +24,17 @@ async fn gitops_applying_twice_is_a_no_op() {
     // kubectl may say that it configured it: it sends lists whole, without the defaults that the API server adds.
     plane.apply(&text).unwrap();
     assert_eq!(plane.get(&p)["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"]);
-    // Another manager that wants the same.
-    let server_side = |manager: &str| plane.apply_with(&text, &["--server-side", "--field-manager", manager]);
-    server_side("flux").unwrap();
-    server_side("argo").unwrap();
+    // One manager takes the specification over, another has a label.
+    let label =
+        "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p, labels: {team: t}}\n";
+    let server_side = |text: &str, manager: &str, flags: &[&str]| {
+        plane.apply_with(text, &[&["--server-side", "--field-manager", manager], flags].concat())
+    };
+    server_side(&text, "flux", &["--force-conflicts"]).unwrap();
+    server_side(label, "argo", &[]).unwrap();
     let after_managers = plane.get(&p);
-    server_side("flux").unwrap();
-    server_side("argo").unwrap();
+    server_side(&text, "flux", &[]).unwrap();
+    server_side(label, "argo", &[]).unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = plane.get(&p);
     assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
@@ -45,7 +49,7 @@ async fn gitops_applying_twice_is_a_no_op() {
     assert_eq!(after["spec"], before["spec"]);
     // Two managers that want different things are told so.
     let other = text.replace("message: seen", "message: other");
-    let conflict = plane.apply_with(&other, &["--server-side", "--field-manager", "argo"]).unwrap_err();
+    let conflict = server_side(&other, "argo", &[]).unwrap_err();
     assert!(conflict.contains("conflict"), "{conflict}");
 }
 
