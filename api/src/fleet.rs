@@ -17,6 +17,7 @@ mod bounds;
 
 pub use bounds::{FAILURE_POLICIES_MAX, VALUES_MAX};
 
+#[cfg(feature = "grpc")]
 include!(concat!(env!("OUT_DIR"), "/ferragon.fleet.v1.Fleet.rs"));
 
 /// The audience of the agents' ServiceAccount tokens.

@@ -4,12 +4,11 @@
 //! An element of a repeated field takes two bytes on the wire and up to 200 in memory: a message of 2 MiB could take
 //! 200 MB. So elements are counted before anything is allocated.
 
-use std::marker::PhantomData;
+#[cfg(feature = "grpc")]
+mod codec;
 
-use prost::Message;
-use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder};
-use tonic_prost::{ProstCodec, ProstEncoder};
+#[cfg(feature = "grpc")]
+pub use codec::{BoundedCodec, BoundedDecoder};
 
 /// How many elements a message may have.
 #[derive(Debug, Clone, Copy)]
@@ -174,59 +173,6 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// The codec of services whose callers are not trusted.
-#[derive(Debug)]
-pub struct BoundedCodec<T, U>(PhantomData<(T, U)>);
-
-impl<T, U> Default for BoundedCodec<T, U> {
-    fn default() -> Self {
-        BoundedCodec(PhantomData)
-    }
-}
-
-impl<T, U> Codec for BoundedCodec<T, U>
-where
-    T: Message + Send + 'static,
-    U: Message + Shaped + Default + Send + 'static,
-{
-    type Encode = T;
-    type Decode = U;
-    type Encoder = ProstEncoder<T>;
-    type Decoder = BoundedDecoder<U>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::default().encoder()
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        BoundedDecoder(PhantomData)
-    }
-}
-
-/// Decodes what has passed the count.
-#[derive(Debug)]
-pub struct BoundedDecoder<U>(PhantomData<U>);
-
-impl<U: Message + Shaped + Default> Decoder for BoundedDecoder<U> {
-    type Item = U;
-    type Error = Status;
-
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        use prost::bytes::Buf;
-        // One copy would be needed if the buffer were not in one piece; tonic's is.
-        let message = buf.copy_to_bytes(buf.remaining());
-        U::SHAPE.check(&message).map_err(|error| match error {
-            ShapeError::Malformed { .. } => Status::invalid_argument(error.to_string()),
-            ShapeError::TooMany { .. } | ShapeError::TooManyInAll { .. } => {
-                Status::resource_exhausted(error.to_string())
-            }
-        })?;
-        U::decode(message)
-            .map(Some)
-            .map_err(|error| Status::invalid_argument(format!("decoding a message: {error}")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +181,7 @@ mod tests {
         OperatorMessage, POLICIES_MAX, PolicyCounts, PolicyRef,
     };
     use crate::profile::{KernelProfile, TracepointFormat};
+    use prost::Message;
 
     fn agent(body: AgentBody) -> Result<(), ShapeError> {
         let bytes = AgentMessage { body: Some(body) }.encode_to_vec();

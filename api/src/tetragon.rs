@@ -4,6 +4,7 @@
 //! Package and names are those of that API, because they are part of the paths that its clients call.
 
 mod argument;
+#[cfg(feature = "grpc")]
 mod codec;
 mod decode;
 mod encode;
@@ -15,6 +16,7 @@ pub use argument::{
     Arg, KprobeArgument, KprobeCapability, KprobeError, KprobeLinuxBinprm, KprobePath, KprobeSkb, KprobeSock,
     KprobeSockaddr, KprobeTruncatedBytes, SyscallId,
 };
+#[cfg(feature = "grpc")]
 pub use codec::{EncodedEvent, EventCodec};
 pub use decode::{Received, UnknownPart};
 pub use encode::{encode, loss};
@@ -32,7 +34,9 @@ pub use request::{
     HealthStatusResult, HealthStatusType,
 };
 
+#[cfg(feature = "grpc")]
 include!(concat!(env!("OUT_DIR"), "/tetragon.client.rs"));
+#[cfg(feature = "grpc")]
 include!(concat!(env!("OUT_DIR"), "/tetragon.server.rs"));
 
 /// Where the agent serves its events, if nothing else is said.

@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let graph = Graph::of_workspace()?;
     let path = workspace::root().join("xtask/deps.golden");
     let now = golden(&graph);
-    let mut problems = rules::broken(&graph);
+    let mut problems = rules::broken(&graph)?;
     if args.check {
         let committed = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         problems.extend(differences(&committed, &now));

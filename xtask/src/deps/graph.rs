@@ -13,7 +13,6 @@ pub struct Member {
     pub name: String,
     /// Names of direct dependencies, tests' own left out, sorted.
     pub imports: Vec<String>,
-    id: String,
 }
 
 /// A package of the build.
@@ -73,23 +72,22 @@ impl Graph {
             let mut imports: Vec<_> =
                 package.needs.iter().filter_map(|id| Some(packages.get(id)?.name.clone())).collect();
             imports.sort();
-            members.push(Member { name: package.name.clone(), imports, id: id.as_str()?.to_owned() });
+            members.push(Member { name: package.name.clone(), imports });
         }
         Some(Graph { members, packages })
     }
 
-    /// Names of all packages that a member needs, directly or not.
-    pub fn reach(&self, member: &Member) -> BTreeSet<&str> {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![&member.id];
-        let mut names = BTreeSet::new();
-        while let Some(package) = open.pop().and_then(|id| self.packages.get(id)) {
-            for need in package.needs.iter().filter(|need| seen.insert(*need)) {
-                names.extend(self.packages.get(need).map(|package| package.name.as_str()));
-                open.push(need);
-            }
+    /// Names of all packages that a member needs, directly or not, when it is built alone: features that only other
+    /// members ask for do not count.
+    pub fn reach(member: &Member) -> Result<BTreeSet<String>> {
+        let mut cargo = workspace::cargo();
+        cargo.args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+        cargo.args(["--target", "x86_64-unknown-linux-gnu", "--package", &member.name]);
+        let output = cargo.output().context("starting cargo tree")?;
+        if !output.status.success() {
+            bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        names
+        Ok(names(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// Names of packages that are built in more than one version.
@@ -100,6 +98,11 @@ impl Graph {
         }
         versions.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name.to_owned()).collect()
     }
+}
+
+/// The names of `cargo tree`'s packages, one per line, all but the first, which is the member itself.
+fn names(tree: &str) -> BTreeSet<String> {
+    tree.lines().skip(1).filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
 }
 
 /// Whether a dependency is more than for tests.
@@ -113,10 +116,16 @@ fn is_linked(dependency: &Value) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::Graph;
+    use super::{Graph, names};
 
     #[test]
-    fn tests_own_dependencies_do_not_count_and_reach_is_transitive() {
+    fn the_member_itself_is_not_among_what_it_reaches() {
+        let tree = "app v1.0.0 (/app)\nleft v1.0.0\ndeep v1.0.0 (proc-macro)\nleft v1.0.0 (*)\n";
+        assert_eq!(names(tree).into_iter().collect::<Vec<_>>(), ["deep", "left"]);
+    }
+
+    #[test]
+    fn tests_own_dependencies_do_not_count() {
         let package = |name: &str| json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT", "source": null});
         let need = |name: &str, kind: Option<&str>| json!({"pkg": name, "dep_kinds": [{"kind": kind}]});
         let metadata = json!({
@@ -131,7 +140,6 @@ mod tests {
         });
         let graph = Graph::parse(&metadata).unwrap();
         assert_eq!(graph.members[0].imports, ["left"]);
-        assert_eq!(graph.reach(&graph.members[0]).into_iter().collect::<Vec<_>>(), ["deep", "left"]);
         assert!(!graph.packages.contains_key("windows"));
     }
 }

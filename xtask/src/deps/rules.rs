@@ -1,6 +1,8 @@
 //! Input: the dependency graph.
 //! Output: one sentence for each rule that it breaks.
 
+use anyhow::Result;
+
 use super::graph::Graph;
 use super::licence;
 
@@ -32,17 +34,20 @@ const BANNED: [(&str, &str); 4] = [
 const REGISTRY: &str = "registry+";
 
 /// Every broken rule.
-pub fn broken(graph: &Graph) -> Vec<String> {
+///
+/// # Errors
+/// cargo does not tell what a crate needs.
+pub fn broken(graph: &Graph) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for member in &graph.members {
-        let reach = graph.reach(member);
+        let reach = Graph::reach(member)?;
         let rules = NEVER.iter().filter(|(name, ..)| *name == member.name);
         for (_, never, why) in rules {
             for name in never.iter().filter(|name| reach.contains(**name)) {
                 found.push(format!("{} reaches {name}: {why} (cargo tree -p {0} -i {name})", member.name));
             }
         }
-        for (name, why) in BANNED.iter().filter(|(name, _)| reach.contains(name)) {
+        for (name, why) in BANNED.iter().filter(|(name, _)| reach.contains(*name)) {
             found.push(format!("{} reaches {name}: it {why} (cargo tree -p {0} -i {name})", member.name));
         }
     }
@@ -71,5 +76,5 @@ pub fn broken(graph: &Graph) -> Vec<String> {
     if registries.len() > 1 {
         found.push(format!("packages come from more than one registry: {}", registries.join(", ")));
     }
-    found
+    Ok(found)
 }
