@@ -6,7 +6,7 @@ SHELL = /bin/bash
 
 # Where Debian has no clang-14 any more, its own clang compiles the fixed programs.
 CARGO = env $(shell command -v clang-14 >/dev/null || echo FERRAGON_CLANG=clang) cargo
-STEPS = 9
+STEPS = 10
 START := $(shell date +%s)
 clock = "$$(date +%T)" "$$(($$(date +%s) - $(START)))"
 say = @printf '\n=== %s (after %d s)  step $(1)/$(STEPS): $(2)\n' $(clock) >&2
@@ -36,15 +36,17 @@ test: setup
 	$(call say,4,generated files are what their sources say)
 	$(CARGO) xtask crds --check
 	$(CARGO) xtask fixtures --check
-	$(call say,5,unit$(comma) file and property tests; tests on the kernel of this host)
+	$(call say,5,what the tests' Kubernetes is made of (about 12 minutes when it is built for the first time))
+	$(CARGO) xtask cluster build
+	$(call say,6,unit$(comma) file and property tests; tests on the kernel of this host and before a real API server)
 	$(CARGO) test --workspace --locked --no-fail-fast
-	$(call say,6,fuzzing policies for one minute)
+	$(call say,7,fuzzing policies for one minute)
 	$(CARGO) xtask fuzz --seconds 60
-	$(call say,7,getting the newest point releases of the test kernels)
+	$(call say,8,getting the newest point releases of the test kernels)
 	$(CARGO) xtask kernels
-	$(call say,8,ferra as a static binary: it builds$(comma) and is small enough)
+	$(call say,9,ferra as a static binary: it builds$(comma) and is small enough)
 	$(CARGO) xtask size
-	$(call say,9,real kernels in VMs)
+	$(call say,10,real kernels in VMs)
 	$(CARGO) xtask e2e
 	@printf '\n=== %s (after %d s)  all tests passed\n' $(clock) >&2
 
