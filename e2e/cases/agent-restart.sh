@@ -43,7 +43,7 @@ FERRAGON_SET=$CASE/compiled FERRAGON_STATE=$STATE agent_test stored_set
 
 # Each start has a log of its own.
 agent_start() {
-	ferragon --state-dir "$STATE" --health-address "" --server-address "" 2>"$LOG" &
+	ferragon --state-dir "$STATE" --health-address 127.0.0.1:9091 --server-address "" 2>"$LOG" &
 	AGENT=$!
 	eventually 60 agent_ready_or_gone || fail "the agent was not ready within 60 s: $(cat "$LOG")"
 	kill -0 "$AGENT" 2>/dev/null || fail "the agent ended before it was ready: $(cat "$LOG")"
@@ -54,6 +54,10 @@ agent_end() {
 	wait "$AGENT" 2>/dev/null || true
 }
 instances() { find /sys/fs/bpf/ferragon -mindepth 2 -maxdepth 2 -type d 2>/dev/null | wc -l; }
+# What the guard has refused, as the agent shows it.
+refused() {
+	wget -qO- http://127.0.0.1:9091/metrics | sed -n 's/^ferragon_policy_actions_total{.*policy="guard",counter="override"} //p'
+}
 hook_pins() { find /sys/fs/bpf/ferragon -name 'hook-*' | wc -l; }
 loaded() { tail -n 400 /proc/kallsyms | grep -c 'bpf_prog_\|bpf_trampoline_' || true; }
 as_before() { (($(loaded) <= before)); }
@@ -77,12 +81,14 @@ fi
 probe hammer "$CASE/stop" write /etc/restart-guarded/file new >hammered &
 hammer=$!
 for round in 1 2 3; do
+	so_far=$(refused)
 	agent_end KILL
 	# By a process that no agent has seen.
 	expect_outcome EPERM write /etc/restart-guarded/file new
 	agent_start
 	expect_outcome EPERM write /etc/restart-guarded/file new
 	[[ $(instances) == 1 ]] || fail "$(instances) folders of pins after restart $round"
+	(($(refused) > so_far && so_far > 0)) || fail "$(refused) refused after restart $round, $so_far before"
 done
 agent_end TERM
 expect_text "$LOG" 'what is in force stays'

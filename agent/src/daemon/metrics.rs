@@ -139,7 +139,7 @@ fn policies(registry: &mut Registry, reading: &Reading) {
             family.get_or_create(&labels).inc_by(value);
         }
     }
-    registry.register("policy_actions", "What policies did since this agent first loaded them", family);
+    registry.register("policy_actions", "What policies did, also while no agent ran", family);
 }
 
 fn losses(registry: &mut Registry, reading: &Reading) {
