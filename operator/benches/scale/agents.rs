@@ -110,6 +110,8 @@ pub fn spawn(agents: &Arc<Agents>, nodes: std::ops::Range<usize>) {
         tokio::spawn(async move {
             let mut agent =
                 Agent { node, shared: agents, generation: 0, set: Vec::new(), have: BTreeSet::new() };
+            // Pods of a DaemonSet do not start in the same instant.
+            tokio::time::sleep(Duration::from_secs(5).mul_f64((node as f64 * 0.618).fract())).await;
             let mut wait = Duration::from_secs(1);
             loop {
                 let generation = agent.generation;

@@ -5,6 +5,7 @@ mod auth;
 mod hostile;
 mod isolation;
 mod lifecycle;
+mod mutated;
 mod operator;
 mod policies;
 mod rollout;
