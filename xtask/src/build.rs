@@ -78,6 +78,17 @@ pub fn tests(package: &str, names: &BTreeSet<&str>) -> Result<Vec<(String, PathB
     make(cargo, package)
 }
 
+/// Builds ferragon-operator, ferragon and ferra statically; gives names and paths. Always all of them at once: alone, each
+/// would ask for other features of what they share, which would be built once for each.
+pub fn products(debug: bool) -> Result<Vec<(String, PathBuf)>> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--bins", "--package", "operator", "--package", "agent"]);
+    if !debug {
+        cargo.arg("--release");
+    }
+    make(cargo, "cli")
+}
+
 /// Runs cargo, which builds for the target; gives the names and paths of what it has made.
 fn make(mut cargo: Command, package: &str) -> Result<Vec<(String, PathBuf)>> {
     cargo.args(["--package", package, "--target", TARGET, "--message-format", "json-render-diagnostics"]);

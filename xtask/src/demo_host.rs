@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("{} is missing", examples.join(SCRIPT).display());
     }
     eprintln!("demo 1/3: building ferra (a static binary) …");
-    build::build("cli", None, args.debug)?;
+    build::products(args.debug)?;
     eprintln!("demo 2/3: getting the {} kernel …", args.kernel.series());
     let image = args.kernel.image()?;
     eprintln!("demo 3/3: booting it in QEMU, without touching this host (about 5 s) …");

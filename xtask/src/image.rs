@@ -44,9 +44,12 @@ pub fn folder() -> PathBuf {
 
 /// Builds the binaries and writes both images; gives their paths, the operator's first.
 pub fn make(folder: &std::path::Path, tag: &str, debug: bool) -> Result<Vec<PathBuf>> {
-    let operator = build::build("operator", Some("bin=ferragon-operator"), debug)?;
-    let mut agent = build::build("agent", Some("bin=ferragon"), debug)?;
-    agent.extend(build::build("cli", Some("bin=ferra"), debug)?);
+    let built = build::products(debug)?;
+    let path = |name: &str| {
+        let found = built.iter().find(|(built, _)| built == name);
+        found.map(|(_, path)| path.clone()).with_context(|| format!("cargo did not make {name}"))
+    };
+    let (operator, agent) = (vec![path("ferragon-operator")?], vec![path("ferragon")?, path("ferra")?]);
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let operator = image("ferragon-operator", tag, operator, "65532:65532")?;
     let agent = image("ferragon", tag, agent, "0:0")?;

@@ -19,7 +19,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.no_build {
-        build::build("cli", None, false)?;
+        build::products(false)?;
     }
     let path = build::ferra();
     let size = std::fs::metadata(&path).with_context(|| format!("measuring {}", path.display()))?.len();

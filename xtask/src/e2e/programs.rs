@@ -37,8 +37,7 @@ impl Programs {
             cases.iter().flat_map(|case| case.tests.iter().map(String::as_str)).collect();
         if fresh {
             eprintln!("e2e: building ferra, ferragon and probe …");
-            build::build("cli", None, debug)?;
-            build::build("agent", Some("bin=ferragon"), debug)?;
+            build::products(debug)?;
             build::build("e2e", Some("bin=probe"), debug)?;
             if !wanted.is_empty() {
                 eprintln!("e2e: building the agent's tests …");
