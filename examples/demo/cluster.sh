@@ -47,7 +47,7 @@ prompt kubectl -n ferragon exec ds/ferragon -c ferragon -- ferra getevents -o co
 kubectl -n ferragon exec ds/ferragon -c ferragon -- ferra getevents -o compact --color always --pods xwing > >(tee "$SHOWN") 2>"$WORK/errors" &
 WATCHERS+=($!)
 pause 5
-try kubectl exec xwing -- sh -c 'wget -q -T 1 -O - http://127.0.0.1/ || exit 3'
+try kubectl exec xwing -- sh -c '/bin/wget -q -T 1 -O - http://127.0.0.1/ || exit 3'
 see '*process default/xwing*sh*wget*' '*exit default/xwing*wget*' '*exit default/xwing*sh* 3'
 
 title '3. kubectl apply: who reads and writes files below /etc?'

@@ -22,6 +22,9 @@ use crate::model::{Fleet, Policies};
 
 /// How long the wish holds.
 const HOLDS: SignedDuration = SignedDuration::from_mins(10);
+/// How long it still holds once it has come true: what uninstalls takes the operator away meanwhile, and an installation
+/// that follows at once is not kept waiting for long.
+const HOLDS_ON: SignedDuration = SignedDuration::from_secs(60);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,10 @@ pub async fn ask(client: kube::Client, namespace: &str, timeout: Duration) -> Re
         match leases.get_opt(LEASE).await {
             Ok(lease) if annotation(lease.as_ref(), DRAINED).as_deref() == Some(&wish) => {
                 info!("no policy is on any node");
+                let until = Timestamp::now() + HOLDS_ON;
+                if let Err(error) = annotate(&leases, DRAIN_UNTIL, &until.to_string()).await {
+                    warn!(%error, "the wish could not be shortened: an installation within ten minutes waits for its end");
+                }
                 return Ok(());
             }
             Ok(_) => {}
