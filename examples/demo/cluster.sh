@@ -16,7 +16,7 @@ cd "$WORK"
 cp "$EXAMPLES"/file-monitoring.yaml "$EXAMPLES"/file-monitoring-enforce.yaml "$EXAMPLES"/tcp-connect.yaml .
 sed 's/name: file-monitoring-enforce/name: protect/; s/^spec:/spec:\n  podSelector: {matchLabels: {app: xwing}}/' \
 	file-monitoring-enforce.yaml >protect.yaml
-sed 's/DAddr/DAdr/; s/call: tcp_connect/call: tcp_conect/' tcp-connect.yaml >wrong.yaml
+sed 's/call: tcp_connect/call: tcp_conect/' tcp-connect.yaml >wrong.yaml
 
 # ready POLICY: returns when it runs on all nodes.
 ready() {
@@ -25,7 +25,9 @@ ready() {
 
 title '1. A cluster whose nodes have different kernels'
 try kubectl get nodes -o custom-columns=NAME:.metadata.name,KERNEL:.status.nodeInfo.kernelVersion,KUBELET:.status.nodeInfo.kubeletVersion
-try helm install ferragon "$CHART" --namespace ferragon --create-namespace --set image.pullPolicy=Never --wait --timeout 6m
+# A cluster that was kept has it already.
+helm -n ferragon status ferragon >/dev/null 2>&1 ||
+	try helm install ferragon "$CHART" --namespace ferragon --create-namespace --set image.pullPolicy=Never --wait --timeout 6m
 try kubectl -n ferragon get pods -o wide
 kubectl config set-context --current --namespace=default >/dev/null 2>&1 || true
 
@@ -48,7 +50,7 @@ kubectl -n ferragon exec ds/ferragon -c ferragon -- ferra getevents -o compact -
 WATCHERS+=($!)
 pause 5
 try kubectl exec xwing -- sh -c '/bin/wget -q -T 1 -O - http://127.0.0.1/ || exit 3'
-see '*process default/xwing*sh*wget*' '*exit default/xwing*wget*' '*exit default/xwing*sh* 3'
+see '*process default/xwing*sh*wget*' '*exit*default/xwing*wget*' '*exit*default/xwing*sh* 3'
 
 title '3. kubectl apply: who reads and writes files below /etc?'
 try kubectl apply -f file-monitoring.yaml
@@ -63,7 +65,7 @@ try kubectl apply -f protect.yaml
 ready protect
 try kubectl get tracingpolicies -o wide
 try kubectl exec xwing -- sh -c 'echo intruder >>/etc/protected/ledger'
-see '*write*default/xwing*sh* /etc/protected/ledger' '*exit default/xwing*SIGKILL*'
+see '*write*default/xwing*sh* /etc/protected/ledger' '*exit*default/xwing*SIGKILL*'
 try kubectl exec xwing -- cat /etc/protected/ledger
 [[ $(kubectl exec xwing -- cat /etc/protected/ledger) == 'worth protecting' ]]
 
