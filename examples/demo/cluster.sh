@@ -18,6 +18,9 @@ sed 's/name: file-monitoring-enforce/name: protect/; s/^spec:/spec:\n  podSelect
 	file-monitoring-enforce.yaml >protect.yaml
 sed 's/call: tcp_connect/call: tcp_conect/' tcp-connect.yaml >wrong.yaml
 
+# What an earlier walk-through on a cluster that was kept may have left.
+kubectl delete tracingpolicies --all >/dev/null 2>&1 || true
+
 # ready POLICY: returns when it runs on all nodes.
 ready() {
 	kubectl wait --for=condition=Ready "tracingpolicy/$1" --timeout=120s >/dev/null
