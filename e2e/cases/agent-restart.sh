@@ -41,8 +41,9 @@ AGENT=
 expect_status 0 ferra policy compile -o "$CASE/compiled" "$POLICIES"
 FERRAGON_SET=$CASE/compiled FERRAGON_STATE=$STATE agent_test stored_set
 
-# Each start has a log of its own.
+# Each start has a log of its own, emptied before: the new agent's shell opens it some time later.
 agent_start() {
+	: >"$LOG"
 	ferragon --state-dir "$STATE" --health-address 127.0.0.1:9091 --server-address "" 2>"$LOG" &
 	AGENT=$!
 	eventually 60 agent_ready_or_gone || fail "the agent was not ready within 60 s: $(cat "$LOG")"
