@@ -3,7 +3,8 @@
 //!
 //! `FERRAGON_FLAVOURS`, if set, is the list that the probe must find, e.g. `Fentry,Fexit,RawTp`.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use agent::base::{Base, BaseOptions};
 use agent::kernel::insn::{
@@ -151,8 +152,15 @@ fn count(loader: &Loader) -> u64 {
     loader.counters().unwrap().iter().map(|count| count.values[0]).sum()
 }
 
-/// Acts without a pause from `go` to `stop`; gives how often, and how often it went as it must not.
-fn hammer(tid: &AtomicU32, go: &AtomicBool, stop: &AtomicBool, act: fn() -> bool) -> (u64, u64) {
+/// Acts without a pause from `go` to `stop`, and tells in `made` how often so far; gives how often, and how often it went
+/// as it must not.
+fn hammer(
+    tid: &AtomicU32,
+    go: &AtomicBool,
+    stop: &AtomicBool,
+    made: &AtomicU64,
+    act: fn() -> bool,
+) -> (u64, u64) {
     tid.store(thread_id(), Ordering::Release);
     while !go.load(Ordering::Acquire) {
         std::thread::yield_now();
@@ -161,6 +169,7 @@ fn hammer(tid: &AtomicU32, go: &AtomicBool, stop: &AtomicBool, act: fn() -> bool
     while !stop.load(Ordering::Acquire) {
         calls += 1;
         escaped += u64::from(!act());
+        made.store(calls, Ordering::Release);
         // With one CPU, the switching side shall come to run in between.
         std::thread::yield_now();
     }
@@ -169,9 +178,10 @@ fn hammer(tid: &AtomicU32, go: &AtomicBool, stop: &AtomicBool, act: fn() -> bool
 
 fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
     let (tid, go, stop) = (AtomicU32::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let made = AtomicU64::new(0);
     let hook = HookKey { flavour, target: trial.target.clone(), syscall: None };
     let (calls, escaped) = std::thread::scope(|scope| {
-        let thread = scope.spawn(|| hammer(&tid, &go, &stop, trial.act));
+        let thread = scope.spawn(|| hammer(&tid, &go, &stop, &made, trial.act));
         while tid.load(Ordering::Acquire) == 0 {
             std::thread::yield_now();
         }
@@ -186,6 +196,11 @@ fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
                 panic!("{hook}: {report:?}");
             }
             go.store(true, Ordering::Release);
+            // On a busy host the hammer comes to run seldom: each switch is to have calls before and after it.
+            let (before, limit) = (made.load(Ordering::Acquire), Instant::now() + Duration::from_secs(20));
+            while made.load(Ordering::Acquire) == before && Instant::now() < limit {
+                std::thread::yield_now();
+            }
         }
         stop.store(true, Ordering::Release);
         thread.join().unwrap()
