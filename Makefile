@@ -9,7 +9,7 @@ CARGO = env $(shell command -v clang-14 >/dev/null || echo FERRAGON_CLANG=clang)
 STEPS = 10
 START := $(shell date +%s)
 clock = "$$(date +%T)" "$$(($$(date +%s) - $(START)))"
-say = @printf '\n=== %s (after %d s)  step $(1)/$(STEPS): $(2)\n' $(clock) >&2
+say = @printf '\n=== %s (after %d s)  step $(1)/$(STEPS): %s\n' $(clock) '$(subst ','\'',$(2))' >&2
 
 help:
 	@echo 'make demo       set up, build, and run the walk-through on a real Kubernetes whose nodes are QEMU VMs (as root)'
