@@ -6,7 +6,7 @@ use kube::CustomResourceExt;
 
 use crate::columns::with_columns;
 use crate::policy::{TracingPolicy, TracingPolicyNamespaced};
-use crate::slim::{slim, words_on_one_line};
+use crate::slim::{defaults_told, slim, words_on_one_line};
 
 /// API group of both kinds.
 pub const GROUP: &str = "cilium.io";
@@ -24,17 +24,21 @@ closed_set! {
 }
 
 impl PolicyKind {
-    /// The kind's definition for the API server.
+    /// The kind's definition for the API server: without defaults, which the compiler's front end fills in.
     pub fn definition(self) -> CustomResourceDefinition {
+        defaults_told(self.whole_definition())
+    }
+
+    fn whole_definition(self) -> CustomResourceDefinition {
         slim(with_columns(match self {
             PolicyKind::Cluster => TracingPolicy::crd(),
             PolicyKind::Namespaced => TracingPolicyNamespaced::crd(),
         }))
     }
 
-    /// The kind's schema as a JSON value; `Null` never occurs for a definition that this crate generates.
+    /// The kind's schema with the defaults of the language, as a JSON value; `Null` never occurs for a definition that this crate generates.
     pub fn schema(self) -> serde_json::Value {
-        let definition = serde_json::to_value(self.definition()).unwrap_or_default();
+        let definition = serde_json::to_value(self.whole_definition()).unwrap_or_default();
         definition.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
     }
 
@@ -133,5 +137,15 @@ mod tests {
         assert_eq!(kprobe["args"]["items"]["properties"]["type"]["default"], "auto");
         assert_eq!(kprobe["tags"]["maxItems"], 16);
         assert!(kprobe["args"].get("default").is_none());
+    }
+
+    #[test]
+    fn the_api_server_adds_nothing_to_a_policy() {
+        for kind in PolicyKind::ALL {
+            let yaml = kind.yaml().unwrap();
+            assert!(!yaml.lines().any(|line| line.trim_start().starts_with("default:")), "{kind}");
+            assert!(yaml.contains("Default: true."), "{kind}");
+            assert!(yaml.contains("Default: \"auto\"."), "{kind}");
+        }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Assumes that a description which the reader finds one level up, or at the sibling field of the same shape,
 //! is not missed. Nothing that validates is changed, but for `nullable`: an optional field is absent, not null.
+//!
+//! Defaults are told in the description instead: an API server that writes them into lists, which are applied whole, makes
+//! a policy differ for ever from what its author wrote, in `kubectl apply`, `kubectl diff` and GitOps tools.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -36,6 +39,34 @@ fn slim_schema(schema: &mut JSONSchemaProps, describe: bool) {
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
         values.description = None;
         slim_schema(values, describe);
+    }
+}
+
+/// Takes defaults out of a definition, and tells them to its readers.
+pub(crate) fn defaults_told(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            tell_defaults(schema);
+        }
+    }
+    definition
+}
+
+fn tell_defaults(schema: &mut JSONSchemaProps) {
+    if let (Some(default), Some(description)) = (schema.default.take(), &mut schema.description) {
+        // Nothing is no news.
+        if default.0 != "" {
+            *description = format!("{} Default: {}.", description.trim_end(), default.0);
+        }
+    }
+    for property in schema.properties.iter_mut().flatten().map(|(_, property)| property) {
+        tell_defaults(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
+        tell_defaults(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
+        tell_defaults(values);
     }
 }
 
