@@ -2,7 +2,7 @@
 //! warnings, or nothing.
 //!
 //! Guarantees: the same check and compiler as after the policy is stored; what does not change the specification passes
-//! at once, also if the policy was bad before; a review takes no longer than [`TIME_MAX`] and no more than [`BODY_MAX`]
+//! at once, also if the policy was bad before; a review takes no longer than the API server waits and no more than [`BODY_MAX`]
 //! of memory, and at most [`Judge::PARALLEL`] are judged at a time. Nothing is written, so a dry run is like any other.
 
 mod judge;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
 use crds::manifest::PolicyKind;
@@ -33,8 +33,10 @@ pub use judge::{Judgement, judge};
 pub const PATH: &str = "/validate";
 /// Bytes of a review: the API server takes objects of 3 MiB, and an update has two.
 pub const BODY_MAX: usize = 8 << 20;
-/// For one review. The chart lets the API server wait ten seconds.
+/// For one review of an API server that does not say how long it waits.
 pub const TIME_MAX: Duration = Duration::from_secs(8);
+/// Longest time that a webhook's `timeoutSeconds` can say.
+const WAITS_MAX: f64 = 30.0;
 
 /// Judges policies.
 pub struct Judge {
@@ -114,16 +116,28 @@ enum Unanswered {
     #[error("reading the review: {0}")]
     Unread(String),
     /// It took too long.
-    #[error("the policy could not be judged within {} s; try again", TIME_MAX.as_secs())]
-    Late,
+    #[error("the policy could not be judged within {:.1} s; try again", .0.as_secs_f32())]
+    Late(Duration),
     /// A defect.
     #[error("the check broke off")]
     Broken,
 }
 
-async fn review(State(judge): State<Arc<Judge>>, body: Body) -> Response {
-    let started = Instant::now();
-    let answered = tokio::time::timeout(TIME_MAX, judge.review(body)).await.unwrap_or(Err(Unanswered::Late));
+/// For one review: a fifth less than the API server says that it waits (`?timeout=10s`), so that it hears why there is no
+/// answer.
+fn limit(uri: &Uri) -> Duration {
+    let seconds = uri.query().and_then(|query| {
+        let waits = query.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
+        waits.strip_suffix('s')?.parse::<f64>().ok()
+    });
+    let seconds = seconds.filter(|seconds| (0.0..=WAITS_MAX).contains(seconds));
+    seconds.map_or(TIME_MAX, |seconds| Duration::from_secs_f64(seconds * 0.8))
+}
+
+async fn review(State(judge): State<Arc<Judge>>, uri: Uri, body: Body) -> Response {
+    let (started, limit) = (Instant::now(), limit(&uri));
+    let answered = tokio::time::timeout(limit, judge.review(body)).await;
+    let answered = answered.unwrap_or(Err(Unanswered::Late(limit)));
     let verdict = match &answered {
         Ok(review) => match &review.response {
             Some(response) if !response.allowed => Verdict::Refused,
@@ -139,7 +153,7 @@ async fn review(State(judge): State<Arc<Judge>>, body: Body) -> Response {
             warn!(%error, "a review was not answered");
             let code = match error {
                 Unanswered::Unread(_) => StatusCode::BAD_REQUEST,
-                Unanswered::Late => StatusCode::SERVICE_UNAVAILABLE,
+                Unanswered::Late(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Unanswered::Broken => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (code, error.to_string()).into_response()

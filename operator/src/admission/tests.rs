@@ -183,11 +183,22 @@ async fn what_is_no_review_is_no_judgement() {
     let (_, nodes) = watch::channel(Nodes::default());
     let metrics = Metrics::default();
     let judge = Judge::new(fleet, nodes, false, metrics.clone());
+    let uri = Uri::from_static("/validate?timeout=10s");
     for body in ["", "{}", "[1]", r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#] {
-        let answer = review(State(judge.clone()), Body::from(body)).await;
+        let answer = review(State(judge.clone()), uri.clone(), Body::from(body)).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
     }
-    let huge = review(State(judge), Body::from(vec![b' '; BODY_MAX + 1])).await;
+    let huge = review(State(judge), uri, Body::from(vec![b' '; BODY_MAX + 1])).await;
     assert_eq!(huge.status(), StatusCode::BAD_REQUEST);
     assert!(metrics.text().contains("admission_reviews_total{verdict=\"Failed\"} 5"));
+}
+
+#[test]
+fn a_review_ends_before_the_api_server_has_given_up() {
+    for (query, seconds) in
+        [("?timeout=10s", 8), ("?a=b&timeout=30s", 24), ("", 8), ("?timeout=1h", 8), ("?timeout=-1s", 8)]
+    {
+        let uri: Uri = format!("/validate{query}").parse().unwrap();
+        assert_eq!(limit(&uri), Duration::from_secs(seconds), "{query}");
+    }
 }
