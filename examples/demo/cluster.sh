@@ -30,7 +30,7 @@ title '1. A cluster whose nodes have different kernels'
 try kubectl get nodes -o custom-columns=NAME:.metadata.name,KERNEL:.status.nodeInfo.kernelVersion,KUBELET:.status.nodeInfo.kubeletVersion
 # A cluster that was kept has it already.
 helm -n ferragon status ferragon >/dev/null 2>&1 ||
-	try helm install ferragon "$CHART" --namespace ferragon --create-namespace --set image.pullPolicy=Never --wait --timeout 6m
+	try helm install ferragon "$CHART" --namespace ferragon --create-namespace --set image.pullPolicy=Never --set webhook.timeoutSeconds=30 --wait --timeout 6m
 try kubectl -n ferragon get pods -o wide
 kubectl config set-context --current --namespace=default >/dev/null 2>&1 || true
 

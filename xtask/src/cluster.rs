@@ -8,6 +8,8 @@ mod images;
 mod network;
 mod node;
 mod process;
+mod promises;
+pub mod script;
 pub mod state;
 mod tar;
 mod test;
@@ -20,6 +22,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use e2e::Program;
 
+use crate::build;
 use crate::vm::Kernel;
 use state::State;
 
@@ -57,6 +60,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// ferra as someone who may do everything, as it was built last by `cargo xtask image` or `build`
+    Ferra {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Put a container image (docker-archive) into every node
     LoadImage { tar: PathBuf },
     /// Run a command as root in a node's VM, or a shell; its exit status is ours
@@ -67,6 +75,8 @@ enum Task {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Start a cluster, run the cases in e2e/cluster/cases on it with the chart and the images of this workspace, end it
+    Promises(promises::Args),
     /// Start a cluster with two nodes of different kernels, see that pods, names and services work, end it
     Test,
 }
@@ -82,8 +92,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Task::Down => down::down(&state)?,
         Task::Kubectl { arguments } => return client(&state, Program::Kubectl, arguments),
         Task::Helm { arguments } => return client(&state, Program::Helm, arguments),
+        Task::Ferra { arguments } => {
+            let mut ferra = state.ferra(&build::ferra())?;
+            ferra.args(arguments);
+            return status(ferra);
+        }
         Task::LoadImage { tar } => images::load(&state, tar)?,
         Task::Node { name, command } => return status(state.node(name)?.command(&state, command)),
+        Task::Promises(args) => return promises::run(&state, args),
         Task::Test => test::run(&state)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,14 +1,13 @@
 //! Input: `examples/`, the chart, and this workspace.
 //! Output: the walk-through on a real Kubernetes with nodes of different kernels, printed as it happens.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cluster::script::Programs;
 use crate::cluster::state::State;
 use crate::cluster::{down, up};
 use crate::vm::Kernel;
@@ -67,26 +66,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Runs a script with kubectl and helm of the cluster.
 fn script(state: &Path, script: &Path) -> Result<()> {
-    let programs = tempfile::tempdir().context("making a folder for kubectl and helm")?;
-    let this = std::env::current_exe().context("finding this program")?;
-    for client in ["kubectl", "helm"] {
-        let path = programs.path().join(client);
-        let line = format!(
-            "#!/bin/sh\nexec '{}' cluster --state '{}' {client} \"$@\"\n",
-            this.display(),
-            state.display()
-        );
-        fs::write(&path, line).with_context(|| format!("writing {}", path.display()))?;
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&path, mode).with_context(|| format!("making {} a program", path.display()))?;
-    }
-    let path = std::env::var("PATH").unwrap_or_default();
-    let status = Command::new("bash")
-        .arg(script)
-        .env("PATH", format!("{}:{path}", programs.path().display()))
-        .env("CHART", workspace::root().join("charts/ferragon"))
-        .status()
-        .with_context(|| format!("running {}", script.display()))?;
+    let status = Programs::of(state)?.command("bash").arg(script).status();
+    let status = status.with_context(|| format!("running {}", script.display()))?;
     if !status.success() {
         bail!("{} failed ({status})", script.display());
     }

@@ -96,6 +96,16 @@ impl State {
         self.early_client(program)
     }
 
+    /// A program that reads $KUBECONFIG, in the cluster's network, as someone who may do everything.
+    pub fn ferra(&self, path: &Path) -> Result<Command> {
+        if self.nodes()?.is_empty() {
+            bail!("no cluster is up in {}: cargo xtask cluster up", self.folder.display());
+        }
+        let mut command = self.network().command(path);
+        command.env("KUBECONFIG", self.plane().join("admin.kubeconfig"));
+        Ok(command)
+    }
+
     /// The same while the cluster is being started.
     pub fn early_client(&self, program: Program) -> Result<Command> {
         let mut command = self.network().command(e2e::binaries()?.path(program));
