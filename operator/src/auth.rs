@@ -1,8 +1,12 @@
 //! In: the token that an agent calls with. Out: the node that it speaks for, as the API server says.
 //!
 //! The API server verifies signature, expiry, audience, and that the pod and the ServiceAccount still exist; the node is
-//! bound into the token when the kubelet asks for it, so an agent cannot speak for another node. What the API server
-//! says is remembered for up to a minute: so long does a token go on to work that was revoked.
+//! bound into the token when the kubelet asks for it, so an agent cannot speak for another node.
+//!
+//! Each call is looked at when it begins. What the API server says is remembered for up to a minute: so long can a token
+//! that was revoked begin calls. A stream that is open is ended after 30 to 45 minutes
+//! ([`Limits::stream_life`](crate::fleet::Limits::stream_life)), and at once if its node is deleted: so long does a
+//! stream outlive its token at most.
 
 mod remembered;
 mod review;

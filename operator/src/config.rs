@@ -31,6 +31,10 @@ pub struct Config {
     /// ServiceAccount of the agents.
     #[arg(long, default_value = "ferragon-agent")]
     pub agent_service_account: String,
+    /// Labels of the nodes that have agents, `key=value` each, as in the nodeSelector of their DaemonSet; policies are for no
+    /// other nodes.
+    #[arg(long, value_delimiter = ',', value_parser = label)]
+    pub agent_node_selector: Vec<(String, String)>,
     /// Folder with tls.crt, tls.key and ca.crt that something else fills, such as cert-manager. Without it the operator
     /// makes and renews its own.
     #[arg(long)]
@@ -75,6 +79,12 @@ pub enum LogFormat {
     Json,
 }
 
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +102,11 @@ mod tests {
             "--refuse-partly-compatible",
             "--certificates=/etc/ferragon/tls",
             "--namespace=n",
+            "--agent-node-selector=kubernetes.io/os=linux,pool=",
         ]);
+        let labels = [("kubernetes.io/os", "linux"), ("pool", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(config.agent_node_selector, labels);
         assert_eq!(config.log_format, LogFormat::Json);
         assert!(config.refuse_partly_compatible && config.certificates.is_some() && config.command.is_none());
         assert_eq!(parse(&["drain", "--namespace=n"]).command, Some(Command::Drain { timeout: 60 }));

@@ -14,7 +14,7 @@ use crate::drain;
 use crate::fleet::{self, Limits};
 use crate::lease::{Labels, Role};
 use crate::metrics::Metrics;
-use crate::model::{Fleet, Policies};
+use crate::model::{AgentNodes, Fleet, Policies};
 use crate::status::writer::Writer;
 use crate::watch::Watched;
 
@@ -39,6 +39,8 @@ pub struct Leading {
     pub fleet_address: SocketAddr,
     /// ServiceAccount of the agents.
     pub agent_service_account: String,
+    /// Nodes that are to have agents.
+    pub agent_nodes: AgentNodes,
     /// What is counted.
     pub metrics: Metrics,
     /// Told whether agents are served.
@@ -145,14 +147,22 @@ impl Leading {
             self.watched.clone(),
             self.fleet.subscribe(),
             self.metrics.clone(),
-        );
+        )
+        .with_role(role.clone())
+        .with_agent_nodes(self.agent_nodes.clone());
         let publisher = Publisher::new(self.client.clone(), &self.namespace, self.certs.authorities());
         let labels = async {
             if let Some(labels) = self.labels.clone() {
                 labels.lead(term.clone()).await;
             }
         };
-        let drained = drain::answer(self.client.clone(), &self.namespace, role, self.fleet.subscribe());
+        let known = drain::Known {
+            role: role.clone(),
+            fleet: self.fleet.subscribe(),
+            nodes: self.watched.nodes.clone(),
+            agents: self.agent_nodes.clone(),
+        };
+        let drained = drain::answer(self.client.clone(), &self.namespace, known);
         tokio::join!(
             term.run_until_cancelled(writer.run()),
             term.run_until_cancelled(drained),

@@ -32,6 +32,9 @@ pub const DRAIN_UNTIL: &str = "ferragon.io/drain-until";
 /// Its annotation in which the leader answers with the same value when all nodes have done so.
 pub const DRAINED: &str = "ferragon.io/drained";
 
+/// Its annotation in which the leader names the nodes that have not done so yet.
+pub const NOT_DRAINED: &str = "ferragon.io/not-drained";
+
 /// What this replica is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

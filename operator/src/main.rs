@@ -13,7 +13,7 @@ use operator::http::{self, Bounds};
 use operator::leading::Leading;
 use operator::lease::{Candidate, Labels, Role, Times};
 use operator::metrics::Metrics;
-use operator::model::Fleet;
+use operator::model::{AgentNodes, Fleet};
 use operator::watch::Watched;
 use operator::{FIELD_MANAGER, drain};
 use tokio::sync::watch;
@@ -118,6 +118,7 @@ async fn run(config: Config) -> Result<(), Failure> {
             fleet,
             fleet_address: config.fleet_address,
             agent_service_account: config.agent_service_account,
+            agent_nodes: AgentNodes(config.agent_node_selector.into_iter().collect()),
             metrics,
             serving: serving_out,
         };

@@ -44,6 +44,17 @@ pub type Policies = Arc<BTreeMap<PolicyKey, Arc<PolicyVersion>>>;
 /// Labels of all nodes. Published by the watch.
 pub type Nodes = Arc<BTreeMap<NodeName, BTreeMap<String, String>>>;
 
+/// The labels that a node must have for the DaemonSet of the agents to put one there; none for all nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentNodes(pub BTreeMap<String, String>);
+
+impl AgentNodes {
+    /// Whether a node with these labels is to have an agent.
+    pub fn include(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
 /// What is known of all nodes and kernels. Published by the fleet, at most a few times per second.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
@@ -83,6 +94,8 @@ pub struct NodeState {
     pub desired_generation: u64,
     /// Generation that it last answered.
     pub applied_generation: u64,
+    /// It was sent the empty set and has said that it runs it, with no hook left over.
+    pub runs_nothing: bool,
     /// Each valid policy that the node selects, with what became of it there. Nodes in the same state share one map:
     /// 5,000 nodes with 100 policies each would take 100 MB otherwise.
     pub policies: Arc<BTreeMap<PolicyKey, PolicyOnNode>>,

@@ -19,7 +19,7 @@ use crds::status::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use policy_compiler::typed::Mode;
 
-use crate::model::{Fleet, Nodes, PolicyVersion};
+use crate::model::{AgentNodes, Fleet, Nodes, PolicyVersion};
 
 pub use tally::Pass;
 
@@ -41,7 +41,7 @@ pub fn describe(
     now: &Time,
 ) -> TracingPolicyStatus {
     let tally = pass.tally(version);
-    let stated = conditions::state(version, &tally);
+    let stated = conditions::state(version, &tally, pass.draining());
     let policy = version.policy.as_deref();
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let counters = policy.and_then(|_| pass.fleet().counters.get(&version.key));
@@ -131,6 +131,10 @@ pub struct View<'a> {
     pub nodes: &'a Nodes,
     /// What is known of them.
     pub fleet: &'a Fleet,
+    /// Which of them are to have agents; policies are for no others.
+    pub agents: &'a AgentNodes,
+    /// Whether all policies are being taken off all nodes.
+    pub draining: bool,
 }
 
 #[cfg(test)]

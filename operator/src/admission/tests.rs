@@ -34,6 +34,7 @@ fn fleet(nodes: &[(&str, u8)]) -> Fleet {
         connected: true,
         desired_generation: 0,
         applied_generation: 0,
+        runs_nothing: false,
         policies: Arc::default(),
         failing_hooks: Vec::new(),
     };

@@ -8,6 +8,9 @@ pub enum Ended {
     /// This replica does not serve agents any more.
     #[error("this operator is not the leader any more; dial again")]
     NotLeader,
+    /// It has been open for long, and its token may be void by now.
+    #[error("the stream has been open for long; dial again with a current token")]
+    Renewal,
     /// A newer stream of the node.
     #[error("the node has opened a newer stream")]
     Replaced,
@@ -64,7 +67,7 @@ impl Ended {
 impl From<Ended> for Status {
     fn from(ended: Ended) -> Status {
         let code = match &ended {
-            Ended::NotLeader => Code::Unavailable,
+            Ended::NotLeader | Ended::Renewal => Code::Unavailable,
             Ended::Replaced => Code::Aborted,
             Ended::NodeDeleted => Code::Unauthenticated,
             Ended::TooManyStreams

@@ -56,6 +56,7 @@ enum Command {
     Left {
         node: NodeName,
         stream: StreamId,
+        renews: bool,
     },
     Fetch {
         node: NodeName,
@@ -108,9 +109,9 @@ impl Hub {
     }
 
     /// See [`World::left`].
-    pub async fn left(&self, node: NodeName, stream: StreamId) {
+    pub async fn left(&self, node: NodeName, stream: StreamId, renews: bool) {
         // Without a hub there is nobody who could want to know.
-        let _ = self.0.send(Command::Left { node, stream }).await;
+        let _ = self.0.send(Command::Left { node, stream, renews }).await;
     }
 
     /// See [`World::fetch`].
@@ -201,7 +202,7 @@ fn obey(world: &mut World, command: Command) {
         Command::Counters { node, stream, counters, reply } => {
             let _ = reply.send(world.count(&node, stream, &counters));
         }
-        Command::Left { node, stream } => world.left(&node, stream, now()),
+        Command::Left { node, stream, renews } => world.left(&node, stream, renews, now()),
         Command::Fetch { node, digest, reply } => {
             let _ = reply.send(world.fetch(&node, &digest));
         }

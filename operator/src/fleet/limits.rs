@@ -46,6 +46,11 @@ pub struct Limits {
     pub send_within: Duration,
     /// Streams that one node may open per minute; an agent that cannot stay connected waits longer each time.
     pub streams_per_minute: u32,
+    /// A stream ends after this and up to half as much again, so that its agent calls with a current token: the token is
+    /// looked at only when a call begins.
+    pub stream_life: Duration,
+    /// After its stream has ended so, a node counts as connected for as long as its agent needs to dial again.
+    pub renewal: Duration,
     /// Messages at once on one stream, besides chunks of profiles; two per second come back.
     pub messages: u32,
     /// Nodes that have gone, and kernels without nodes, are forgotten after.
@@ -71,6 +76,8 @@ impl Default for Limits {
             uploads: 4,
             send_within: Duration::from_secs(60),
             streams_per_minute: 30,
+            stream_life: Duration::from_secs(30 * 60),
+            renewal: Duration::from_secs(60),
             messages: 64,
             forget_after: Duration::from_secs(600),
             retry_after: Duration::from_secs(600),

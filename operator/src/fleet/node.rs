@@ -85,6 +85,8 @@ struct Answer {
     failed: BTreeSet<ArtefactDigest>,
     /// Why the whole set was refused.
     refused: Option<String>,
+    /// A hook that is in no set any more could not be taken away.
+    left_over: bool,
 }
 
 impl Answer {
@@ -110,6 +112,8 @@ pub struct Node {
     pub fetches: Arc<Semaphore>,
     stream: Option<(StreamId, watch::Sender<Mail>)>,
     gone_since: Option<Instant>,
+    /// Until then its agent is expected to dial again.
+    back_until: Option<Instant>,
     selection: Arc<Selection>,
     exclusions: BTreeMap<PolicyKey, Exclusion>,
     /// Versions that the node has said to run; `None` until it has said so to this operator.
@@ -135,6 +139,7 @@ impl Node {
             fetches: Arc::new(Semaphore::new(FETCHES_PER_NODE)),
             stream: None,
             gone_since: None,
+            back_until: None,
             selection,
             exclusions: BTreeMap::new(),
             good: None,
@@ -169,6 +174,7 @@ impl Node {
         }
         self.greeting = greeting;
         self.gone_since = None;
+        self.back_until = None;
         self.pending = None;
         self.again = Some(Again::Greeted);
         self.stream.replace((stream, mailbox))
@@ -191,15 +197,32 @@ impl Node {
         }
     }
 
-    /// The stream has ended.
-    pub fn left(&mut self, now: Now) {
+    /// The stream has ended; its agent is expected back within this time, if any.
+    pub fn left(&mut self, now: Now, back_within: Option<Duration>) {
         self.stream = None;
         self.gone_since = Some(now.instant);
+        self.back_until = back_within.map(|within| now.instant + within);
+    }
+
+    /// Whether its agent can be told something now, or in a moment.
+    pub fn is_connected(&self) -> bool {
+        self.stream.is_some() || self.back_until.is_some()
+    }
+
+    /// Whether its agent was expected back by now.
+    pub fn is_late(&mut self, now: Now) -> bool {
+        self.back_until.take_if(|until| *until <= now.instant).is_some()
     }
 
     /// For how long the node has had no stream.
     pub fn gone_for(&self, now: Now) -> Option<Duration> {
         self.gone_since.map(|since| now.instant.saturating_duration_since(since))
+    }
+
+    /// Whether it has said that it runs the empty set.
+    fn runs_nothing(&self) -> bool {
+        let Some(sent) = self.sent.as_ref().filter(|sent| sent.set.programs.is_empty()) else { return false };
+        sent.answer.as_ref().is_some_and(|answer| answer.is_good() && !answer.left_over)
     }
 
     /// What it should run.

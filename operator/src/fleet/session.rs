@@ -58,6 +58,8 @@ pub struct Session {
     ask: bool,
     offer: Option<Offer>,
     unsent_until: Option<Instant>,
+    /// When the token is to be looked at again.
+    ends: Instant,
     /// Of the newest offer that was sent or is to be.
     sent_generation: Option<u64>,
 }
@@ -70,9 +72,12 @@ impl Session {
         inbound: Streaming<AgentMessage>,
         outbound: Outbound,
     ) -> Session {
+        let stream = StreamId::next();
+        let ends = Instant::now() + life(&node, stream, shared.limits.stream_life);
         Session {
             node,
-            stream: StreamId::next(),
+            stream,
+            ends,
             shared,
             inbound,
             outbound,
@@ -89,9 +94,9 @@ impl Session {
     /// Serves the stream.
     pub async fn run(mut self) {
         let Err(ended) = self.follow().await;
-        self.shared.hub.left(self.node.clone(), self.stream).await;
+        self.shared.hub.left(self.node.clone(), self.stream, ended == Ended::Renewal).await;
         match &ended {
-            Ended::Closed(_) | Ended::NotLeader | Ended::Replaced => {
+            Ended::Closed(_) | Ended::NotLeader | Ended::Renewal | Ended::Replaced => {
                 tracing::debug!(node = &*self.node, reason = %ended, "agent's stream has ended");
             }
             _ => tracing::warn!(node = &*self.node, reason = %ended, "ending an agent's stream"),
@@ -110,6 +115,7 @@ impl Session {
                 biased;
                 () = self.shared.stop.cancelled() => return Err(Ended::NotLeader),
                 () = self.outbound.closed() => return Err(closed()),
+                () = sleep_until(self.ends) => return Err(Ended::Renewal),
                 changed = mail.changed() => {
                     changed.map_err(|_| Ended::NotLeader)?;
                     Happened::Mail(mail.borrow_and_update().clone())
@@ -214,6 +220,13 @@ impl Session {
         tracing::info!(node = &*self.node, release = kernel.release(), "a new kernel in the fleet");
         self.shared.hub.profile(self.kernel, Arc::new(kernel)).await
     }
+}
+
+/// Different for each stream: agents that came together do not come again together.
+fn life(node: &NodeName, stream: StreamId, least: Duration) -> Duration {
+    let hash = Sha256::digest(format!("{node} {stream:?}"));
+    let share = hash.first().copied().unwrap_or(0);
+    least + (least / 2).mul_f64(f64::from(share) / 255.0)
 }
 
 fn closed() -> Ended {

@@ -148,6 +148,9 @@ impl World {
         let mut again = Vec::new();
         let mut gone = Vec::new();
         for (name, node) in &mut self.nodes {
+            if node.is_late(now) {
+                self.changed.insert(name.clone());
+            }
             if node.gone_for(now).is_some_and(|time| time >= forget) {
                 gone.push(name.clone());
             } else if node.tick(now, retry) {

@@ -22,9 +22,12 @@ fn stated(kind: Kind, status: Status, reason: Reason, message: impl Into<String>
 }
 
 /// All conditions, in the order of [`Kind`].
-pub(super) fn state(version: &PolicyVersion, tally: &Tally<'_>) -> Vec<Stated> {
+pub(super) fn state(version: &PolicyVersion, tally: &Tally<'_>, draining: bool) -> Vec<Stated> {
     let accepted = accepted(version);
     let Some(policy) = version.policy.as_deref() else { return refused(accepted, tally) };
+    if draining {
+        return drained(accepted, policy, tally);
+    }
     let compatible = compatible(tally);
     let programmed = programmed(tally);
     let enforcing = enforcing(policy, tally, &programmed);
@@ -65,6 +68,16 @@ fn refused(accepted: Stated, tally: &Tally<'_>) -> Vec<Stated> {
         stated(Kind::Reconciling, Status::False, reason, "nothing happens until the policy is changed"),
         stated(Kind::Stalled, Status::True, reason, why),
     ]
+}
+
+/// The conditions while all policies are taken off all nodes, which says nothing of this one.
+fn drained(accepted: Stated, policy: &TypedPolicy, tally: &Tally<'_>) -> Vec<Stated> {
+    let why = "all policies are being taken off all nodes, for an uninstallation";
+    let compatible = stated(Kind::Compatible, Status::Unknown, Reason::Pending, why);
+    let programmed = stated(Kind::Programmed, Status::False, Reason::Pending, why);
+    let enforcing = enforcing(policy, tally, &programmed);
+    let (ready, reconciling, stalled) = summary(policy, tally, &compatible, &programmed);
+    vec![accepted, compatible, programmed, enforcing, ready, reconciling, stalled]
 }
 
 fn compatible(tally: &Tally<'_>) -> Stated {

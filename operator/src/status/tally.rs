@@ -14,6 +14,7 @@ use crate::model::{Fleet, NodeState, PolicyOnNode, PolicyVersion, Programming};
 /// One look at all nodes, for the statuses of all policies.
 pub struct Pass<'a> {
     fleet: &'a Fleet,
+    draining: bool,
     nodes: Vec<Seen<'a>>,
     /// The maps of policies that nodes share, once each.
     sets: Vec<&'a BTreeMap<policy_compiler::typed::PolicyKey, PolicyOnNode>>,
@@ -74,11 +75,18 @@ impl<'a> Pass<'a> {
                 sets.len() - 1
             })
         };
-        let nodes = view.nodes.iter().map(|(name, labels)| {
+        let nodes = view.nodes.iter().filter_map(|(name, labels)| {
             let agent = view.fleet.nodes.get(name).map(|state| (&**state, place(state)));
-            Seen { name, labels, agent }
+            // Such as one of Windows: no policy is for it.
+            let counts = agent.is_some() || view.agents.include(labels);
+            counts.then_some(Seen { name, labels, agent })
         });
-        Pass { nodes: nodes.collect(), fleet: view.fleet, sets }
+        Pass { nodes: nodes.collect(), fleet: view.fleet, draining: view.draining, sets }
+    }
+
+    /// Whether all policies are being taken off all nodes.
+    pub(super) fn draining(&self) -> bool {
+        self.draining
     }
 
     /// What is known of the fleet.

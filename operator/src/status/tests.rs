@@ -9,6 +9,7 @@ use policy_compiler::diagnostic::{Code, Diagnostic};
 use policy_compiler::typed::PolicyKey;
 use serde_json::{Value, json};
 
+use super::argocd::{Health, health, word};
 use super::kstatus::{KStatus, compute};
 use super::*;
 use crate::model::{KernelDigest, KernelState, NodeState, PolicyDigest, PolicyOnNode, Programming};
@@ -38,6 +39,8 @@ fn killing() -> Value {
 struct World {
     nodes: BTreeMap<crate::model::NodeName, BTreeMap<String, String>>,
     fleet: Fleet,
+    agents: crate::model::AgentNodes,
+    draining: bool,
 }
 
 impl World {
@@ -56,6 +59,7 @@ impl World {
             connected: true,
             desired_generation: 1,
             applied_generation: 1,
+            runs_nothing: false,
             policies: Arc::new(policies),
             failing_hooks: Vec::new(),
         };
@@ -97,7 +101,8 @@ impl World {
         second: i64,
     ) -> TracingPolicyStatus {
         let nodes = Arc::new(self.nodes.clone());
-        let pass = Pass::new(View { nodes: &nodes, fleet: &self.fleet });
+        let agents = &self.agents;
+        let pass = Pass::new(View { nodes: &nodes, fleet: &self.fleet, agents, draining: self.draining });
         describe(version, &pass, before, &Time(Timestamp::from_second(second).unwrap()))
     }
 }
@@ -115,13 +120,17 @@ fn all(version: &PolicyVersion, status: &TracingPolicyStatus) -> Vec<(Status, Re
     let is = |kind| condition(status, kind).status == Status::True;
     assert!(!(is(Kind::Reconciling) && is(Kind::Stalled)));
     assert_eq!(is(Kind::Ready), !is(Kind::Reconciling) && !is(Kind::Stalled));
-    let expected = match (is(Kind::Reconciling), is(Kind::Stalled)) {
-        (true, _) => KStatus::InProgress,
-        (_, true) => KStatus::Failed,
-        _ => KStatus::Current,
+    let (expected, decides) = match (is(Kind::Reconciling), is(Kind::Stalled)) {
+        (true, _) => (KStatus::InProgress, Kind::Reconciling),
+        (_, true) => (KStatus::Failed, Kind::Stalled),
+        _ => (KStatus::Current, Kind::Ready),
     };
     assert_eq!(compute(version.generation, status), expected);
     assert_eq!(compute(version.generation + 1, status), KStatus::InProgress);
+    let message = condition(status, decides).message.clone();
+    let shown = Health { status: word(expected).to_owned(), message };
+    assert_eq!(health(version.generation, Some(status)), shown);
+    assert_eq!(health(version.generation + 1, Some(status)).status, word(KStatus::InProgress));
     status.conditions.iter().map(|condition| (condition.status, condition.reason)).collect()
 }
 
@@ -304,6 +313,38 @@ fn nodes_come_and_go() {
     let status = world.status(&version);
     assert_eq!(all(&version, &status)[2], (Status::True, Reason::AllNodes));
     assert!(condition(&status, Kind::Programmed).message.contains("not connected at the moment: b"));
+}
+
+#[test]
+fn nodes_that_have_no_agent_by_design_do_not_count() {
+    let version = version_of(observing(), 1);
+    let mut world = World::default();
+    let os = |os: &str| [("kubernetes.io/os".to_owned(), os.to_owned())];
+    world.agents = crate::model::AgentNodes(os("linux").into());
+    world.runs("a", &version).without_agent("w").without_agent("new").verdict("6.12", &version, vec![]);
+    for (node, label) in [("a", "linux"), ("w", "windows"), ("new", "linux")] {
+        world.nodes.insert(node.into(), os(label).into());
+    }
+    let waiting = world.status(&version);
+    assert_eq!(condition(&waiting, Kind::Ready).message, "1 of 2 nodes run this version; no agent on new");
+    world.runs("new", &version).nodes.insert("new".into(), os("linux").into());
+    let ready = world.status(&version);
+    assert_eq!(all(&version, &ready)[4], (Status::True, Reason::Ready));
+    assert_eq!(ready.nodes.unwrap().summary, "2/2");
+}
+
+#[test]
+fn a_fleet_that_is_drained_is_told_of() {
+    let version = version_of(killing(), 1);
+    let mut world = World { draining: true, ..World::default() };
+    world.node("a", "6.12", None);
+    let status = world.status(&version);
+    let states = all(&version, &status);
+    assert_eq!((states[2], states[4]), ((Status::False, Reason::Pending), (Status::False, Reason::Pending)));
+    assert_eq!(
+        condition(&status, Kind::Ready).message,
+        "all policies are being taken off all nodes, for an uninstallation"
+    );
 }
 
 #[test]

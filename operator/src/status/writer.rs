@@ -29,8 +29,9 @@ use super::pace::{News, Pace, news};
 use super::{Pass, View, describe};
 use crate::FIELD_MANAGER;
 use crate::events::{Events, transitions};
+use crate::lease::Role;
 use crate::metrics::{Metrics, PolicyState, Written};
-use crate::model::{Fleet, Policies, PolicyVersion};
+use crate::model::{AgentNodes, Fleet, Policies, PolicyVersion};
 use crate::watch::{StoredStatuses, Watched, resource};
 
 /// Between two looks at everything, at least.
@@ -53,6 +54,8 @@ pub struct Writer {
     metrics: Metrics,
     events: Events,
     fleet_map: FleetMap,
+    role: Option<watch::Receiver<Role>>,
+    agent_nodes: AgentNodes,
     written: BTreeMap<PolicyKey, Record>,
     warm_up: Duration,
     started: Instant,
@@ -91,10 +94,26 @@ impl Writer {
             watched,
             fleet,
             metrics,
+            role: None,
+            agent_nodes: AgentNodes::default(),
             written: BTreeMap::new(),
             warm_up: WARM_UP,
             started: Instant::now(),
         }
+    }
+
+    /// The same, which tells while the fleet is being drained.
+    #[must_use]
+    pub fn with_role(mut self, role: watch::Receiver<Role>) -> Writer {
+        self.role = Some(role);
+        self
+    }
+
+    /// The same, for a fleet that has agents only on some nodes.
+    #[must_use]
+    pub fn with_agent_nodes(mut self, agent_nodes: AgentNodes) -> Writer {
+        self.agent_nodes = agent_nodes;
+        self
     }
 
     /// The same with another [`WARM_UP`], for tests.
@@ -116,6 +135,7 @@ impl Writer {
                 changed = self.watched.statuses.changed() => if changed.is_err() { return },
                 changed = self.watched.nodes.changed() => if changed.is_err() { return },
                 changed = self.fleet.changed() => if changed.is_err() { return },
+                () = turned(&mut self.role) => {}
                 () = tokio::time::sleep_until(due) => {}
             }
         }
@@ -130,9 +150,12 @@ impl Writer {
         let nodes = self.watched.nodes.borrow_and_update().clone();
         let fleet = self.fleet.borrow_and_update().clone();
         let warm = self.started.elapsed() >= self.warm_up;
+        let draining = self.role.as_mut().is_some_and(|role| *role.borrow_and_update() == Role::Draining);
+        let agents = self.agent_nodes.clone();
         let work = move || {
             let now = Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default());
-            let changes = changes(&policies, &before, View { nodes: &nodes, fleet: &fleet }, warm, &now);
+            let view = View { nodes: &nodes, fleet: &fleet, agents: &agents, draining };
+            let changes = changes(&policies, &before, view, warm, &now);
             (changes, fleet_map::data(&fleet))
         };
         let (changes, map) = match tokio::task::spawn_blocking(work).await {
@@ -234,6 +257,16 @@ impl Writer {
     }
 }
 
+/// Waits for another role, if there is anyone to tell it.
+async fn turned(role: &mut Option<watch::Receiver<Role>>) {
+    if let Some(role) = role
+        && role.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 fn holds(status: &TracingPolicyStatus, kind: ConditionType) -> bool {
     let mut all = status.conditions.iter();
     all.any(|condition| condition.kind == kind && condition.status == ConditionStatus::True)
@@ -255,7 +288,7 @@ fn changes(
             let status = describe(version, &pass, before.as_ref(), now);
             let told = before.as_ref().is_some_and(|it| it.observed_generation == Some(version.generation));
             // Of an edited policy it is said at once that it is being rolled out.
-            let withheld = !warm && told && holds(&status, ConditionType::Reconciling);
+            let withheld = !warm && !view.draining && told && holds(&status, ConditionType::Reconciling);
             let news = if withheld { News::None } else { news(before.as_ref(), &status) };
             Change { version: version.clone(), before, status, news }
         })

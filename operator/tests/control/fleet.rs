@@ -49,6 +49,7 @@ pub fn node(policies: &Policies, runs: impl Fn(&str) -> bool) -> NodeState {
         connected: true,
         desired_generation: 2,
         applied_generation: 2,
+        runs_nothing: false,
         policies: Arc::new(
             all.map(|(key, version)| {
                 (key.clone(), PolicyOnNode { digest: version.digest, state: state(&key.name) })

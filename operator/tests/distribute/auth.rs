@@ -10,11 +10,12 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewStatus, UserInfo};
 use kube::client::Body;
 use operator::auth::{AuthError, Authenticator, TokenReviews};
+use operator::fleet::Limits;
 use tonic::Code;
 use tonic::codegen::{Service, http};
 
 use crate::agent::{Agent, dial, hello, with_token};
-use crate::operator::{Operator, limits};
+use crate::operator::{ByName, Operator, limits};
 use crate::policies::{Fixture, nodes, policies, policy, profile};
 
 const AGENT: &str = "system:serviceaccount:ferragon:ferragon-agent";
@@ -172,6 +173,36 @@ async fn auth_answers_are_cached_and_failures_are_not_answers() {
     assert!(matches!(reviews.authenticate("new").await, Err(AuthError::Unreachable(_))));
     api.up.store(true, Ordering::SeqCst);
     assert!(matches!(reviews.authenticate("new").await, Err(AuthError::Refused(_))));
+}
+
+#[tokio::test]
+async fn auth_a_stream_ends_in_time_and_its_token_is_looked_at_again() {
+    let short = Limits { stream_life: Duration::from_millis(400), ..limits() };
+    let one = policies([policy("one", "tcp_connect")]);
+    let operator = Operator::with(one, nodes(&["a"]), short, Arc::new(ByName)).await;
+    let six = profile(Fixture::Six);
+    let started = std::time::Instant::now();
+    let (mut agent, desired) = Agent::join(&operator, "a", &six).await;
+    agent.ack(&desired).await;
+    operator.until_programmed("a", "one").await;
+    let ended = agent.end().await;
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert!(ended.message().contains("current token"), "{ended}");
+    assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
+    // For status, nothing has happened.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(operator.fleet.borrow().nodes["a"].connected);
+    operator.end().await;
+
+    // An agent that does not come back is told of.
+    let short =
+        Limits { renewal: Duration::from_millis(300), stream_life: Duration::from_millis(400), ..limits() };
+    let one = policies([policy("one", "tcp_connect")]);
+    let operator = Operator::with(one, nodes(&["a"]), short, Arc::new(ByName)).await;
+    let (mut agent, _) = Agent::join(&operator, "a", &six).await;
+    agent.end().await;
+    operator.until("it is gone", |fleet| !fleet.nodes["a"].connected).await;
+    operator.end().await;
 }
 
 #[tokio::test]

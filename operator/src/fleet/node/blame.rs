@@ -37,8 +37,9 @@ impl Node {
         }
         let mut answer = Answer::default();
         for failure in &applied.failures {
-            if let Some((digest, _)) = artefact_of(failure, sent)? {
-                answer.failed.insert(digest);
+            match artefact_of(failure, sent)? {
+                Some((digest, _)) => drop(answer.failed.insert(digest)),
+                None => answer.left_over = true,
             }
         }
         sent.due = false;

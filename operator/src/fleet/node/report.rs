@@ -40,9 +40,10 @@ impl Node {
             kernel: kernel_known.then_some(self.greeting.kernel),
             release: self.greeting.release.clone(),
             agent_version: self.greeting.agent_version.clone(),
-            connected: self.stream.is_some(),
+            connected: self.is_connected(),
             desired_generation: self.sent.as_ref().map_or(0, |sent| sent.generation),
             applied_generation: self.applied_generation,
+            runs_nothing: self.runs_nothing(),
             policies,
             failing_hooks: self.failing_hooks.clone(),
         }

@@ -137,11 +137,11 @@ impl World {
         Ok(())
     }
 
-    /// A stream has ended.
-    pub fn left(&mut self, name: &NodeName, stream: StreamId, now: Now) {
+    /// A stream has ended; its agent dials again at once if it was ended only to be opened anew.
+    pub fn left(&mut self, name: &NodeName, stream: StreamId, renews: bool, now: Now) {
         self.kernels.gave_up(stream);
         if let Some(node) = self.nodes.get_mut(name).filter(|node| node.has_stream(stream)) {
-            node.left(now);
+            node.left(now, renews.then_some(self.limits.renewal));
             self.changed.insert(name.clone());
         }
         self.ask();
