@@ -6,10 +6,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::daemon::backoff::Pace;
 use agent::daemon::dial::{Credentials, Operator};
 use agent::daemon::simulated::{Options, Simulated};
 use agent::kernel::fake::FakeKernel;
-use api::fleet::SERVER_NAME;
+use api::fleet::{OperatorBody, SERVER_NAME};
 use daemon_support::{Certificates, FakeOperator, artefact, eventually};
 
 fn with(options: Options, credentials: Credentials) -> Options {
@@ -65,6 +66,48 @@ async fn auth_files_are_waited_for_and_read_at_each_call() {
     fs::write(&ca, operator.certificates.ca.as_bytes()).unwrap();
     operator.restart().await;
     assert_eq!(operator.call().await.authorization, "Bearer second");
+}
+
+/// A token lasts an hour, a call longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_a_token_that_expires_during_a_call_is_replaced() {
+    let mut operator = FakeOperator::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, token) = (folder.path().join("ca.crt"), folder.path().join("token"));
+    fs::write(&ca, operator.certificates.ca.as_bytes()).unwrap();
+    fs::write(&token, "first").unwrap();
+    let credentials = Credentials::Files { ca, token: token.clone() };
+    let agent = Simulated::start(with(operator.agent(&FakeKernel::new()), credentials)).unwrap();
+    let mut peer = operator.call().await;
+    peer.apply(&operator.set(1, &[artefact("f", &["a"], 1)])).await;
+
+    fs::write(&token, "second").unwrap();
+    operator.expire("first");
+    let set = operator.set(2, &[artefact("f", &["a"], 2)]);
+    peer.send(OperatorBody::Desired(set.clone())).await;
+    let mut again = operator.call().await;
+    assert_eq!((again.authorization.as_str(), again.hello.generation), ("Bearer second", 1));
+    let answer = again.apply(&set).await;
+    assert_eq!((answer.refusal, answer.generation), (0, 2), "{}", answer.refusal_text);
+    assert_eq!(agent.hooks(), ["fentry:f"]);
+    peer.ended().await;
+}
+
+/// The operator ends calls from time to time, to see anew who calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_a_long_call_that_the_operator_ends_is_made_again_at_once() {
+    let mut operator = FakeOperator::start().await;
+    let options = operator.agent(&FakeKernel::new());
+    // A wait would be longer than the test's patience.
+    let (hour, good) = (Duration::from_secs(3600), Duration::from_millis(300));
+    let pace = Pace { shortest: hour, longest: hour, good };
+    let _agent = Simulated::start(Options { pace, ..options }).unwrap();
+    for why in [None, Some(tonic::Status::unavailable("dial again"))] {
+        let peer = operator.call().await;
+        tokio::time::sleep(2 * good).await;
+        peer.close(why).await;
+    }
+    operator.call().await;
 }
 
 /// Thousands of agents in one process share all that is large.

@@ -3,6 +3,9 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+/// What is at once for thousands of agents.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// The waits of an agent that calls its operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -32,6 +35,12 @@ impl Backoff {
     /// Nothing failed yet.
     pub fn new(pace: Pace) -> Backoff {
         Backoff { pace, next: pace.shortest }
+    }
+
+    /// The wait after a call that ended well: as good as none, but not the same for all agents.
+    pub fn at_once(&mut self) -> Duration {
+        self.next = self.pace.shortest;
+        self.pace.shortest.min(AT_ONCE).mul_f64(fraction())
     }
 
     /// The wait after a call that lasted this long: from a half to one and a half of what doubles with each failure.

@@ -1,8 +1,8 @@
 //! In: the operator's address, the files that prove who it is and who we are. Out: a connection, or why there is none.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use api::fleet::fleet_client::FleetClient;
 use api::fleet::{MESSAGE_MAX, SERVER_NAME};
@@ -15,6 +15,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 const CONNECT: Duration = Duration::from_secs(10);
 /// A connection is asked for a sign of life this often; one that gives none for as long again is dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A token is read again for a call that begins so long after the last reading: the kubelet replaces it long before it
+/// ends, and a connection may last longer than a token.
+const REREAD: Duration = Duration::from_secs(60);
 
 /// Where the operator is, and with what to call it.
 #[derive(Debug, Clone)]
@@ -28,7 +31,7 @@ pub struct Operator {
 /// Proof of identity.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// Files, read at each call, since both are replaced from time to time.
+    /// Files, read again and again, since both are replaced from time to time.
     Files {
         /// Certificates of those who may have signed the operator's, PEM.
         ca: PathBuf,
@@ -84,15 +87,48 @@ pub enum DialError {
 /// The operator's service, with our token in each call.
 pub type Client = FleetClient<InterceptedService<Channel, Bearer>>;
 
-/// Puts the token into calls.
+/// Puts the token into calls: of a file, what it says now. Clones share what was read.
 #[derive(Debug, Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer {
+    /// Where to read it again; `None`: it never changes.
+    file: Option<PathBuf>,
+    read: Arc<Mutex<(Instant, MetadataValue<Ascii>)>>,
+}
+
+impl Bearer {
+    fn new(file: Option<PathBuf>, token: &str, now: Instant) -> Result<Bearer, DialError> {
+        Ok(Bearer { file, read: Arc::new(Mutex::new((now, header(token)?))) })
+    }
+
+    /// The header of a call that begins now. A token that cannot be read again may still be good: the operator knows.
+    fn header(&self, now: Instant) -> MetadataValue<Ascii> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &self.file
+            && now.saturating_duration_since(read.0) >= REREAD
+        {
+            // Some hundred bytes from memory: not worth a thread.
+            let again = std::fs::read_to_string(file).map_err(|error| error.to_string());
+            match again.and_then(|token| header(&token).map_err(|error| error.to_string())) {
+                Ok(token) => *read = (now, token),
+                Err(error) => tracing::warn!("{} could not be read again: {error}", file.display()),
+            }
+        }
+        read.1.clone()
+    }
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request.metadata_mut().insert("authorization", self.header(Instant::now()));
         Ok(request)
     }
+}
+
+fn header(token: &str) -> Result<MetadataValue<Ascii>, DialError> {
+    let header = format!("Bearer {}", token.trim()).parse();
+    let mut header: MetadataValue<Ascii> = header.map_err(|_| DialError::Token)?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 impl Operator {
@@ -102,9 +138,7 @@ impl Operator {
     /// A file is missing, or the network or TLS does not let us.
     pub async fn dial(&self) -> Result<Client, DialError> {
         let (ca, token) = self.credentials.read().await?;
-        let mut header: MetadataValue<Ascii> =
-            format!("Bearer {}", token.trim()).parse().map_err(|_| DialError::Token)?;
-        header.set_sensitive(true);
+        let bearer = Bearer::new(self.credentials.token_file(), &token, Instant::now())?;
         let bad = |error: tonic::transport::Error| DialError::Address {
             address: self.address.clone(),
             error: chain(&error),
@@ -122,12 +156,19 @@ impl Operator {
         let channel = tokio::time::timeout(2 * CONNECT, endpoint.connect()).await;
         let channel = channel.map_err(|_| failed("no answer".to_owned()))?;
         let channel = channel.map_err(|error| failed(chain(&error)))?;
-        let client = FleetClient::with_interceptor(channel, Bearer(header));
+        let client = FleetClient::with_interceptor(channel, bearer);
         Ok(client.max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
     }
 }
 
 impl Credentials {
+    fn token_file(&self) -> Option<PathBuf> {
+        match self {
+            Credentials::Fixed { .. } => None,
+            Credentials::Files { token, .. } => Some(token.clone()),
+        }
+    }
+
     async fn read(&self) -> Result<(String, String), DialError> {
         match self {
             Credentials::Fixed { ca, token } => Ok((ca.to_string(), token.to_string())),
@@ -157,4 +198,29 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_outlives_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, begun) = (folder.path().join("token"), Instant::now());
+        std::fs::write(&file, "second\n").unwrap();
+        let bearer = Bearer::new(Some(file.clone()), "first", begun).unwrap();
+        let at = |seconds| bearer.header(begun + Duration::from_secs(seconds));
+        assert_eq!(at(59), "Bearer first");
+        assert_eq!(at(60), "Bearer second");
+        for unreadable in [Some("two\nlines"), None] {
+            match unreadable {
+                Some(text) => std::fs::write(&file, text).unwrap(),
+                None => std::fs::remove_file(&file).unwrap(),
+            }
+            assert_eq!(at(200), "Bearer second", "the last that was good");
+        }
+        assert!(at(300).is_sensitive());
+        assert_eq!(Bearer::new(None, "fixed", begun).unwrap().header(begun + 2 * REREAD), "Bearer fixed");
+    }
 }

@@ -71,6 +71,9 @@ pub enum Ended {
     /// Without a reason.
     #[error("the operator ended the call")]
     Closed,
+    /// The token has become too old.
+    #[error("the operator does not know this agent any more, so that nothing could be fetched")]
+    Stranger,
     /// It does not keep to the protocol.
     #[error("the operator sent {0}")]
     Nonsense(&'static str),
@@ -80,6 +83,18 @@ pub enum Ended {
     /// This side.
     #[error("{0}")]
     Own(String),
+}
+
+impl Ended {
+    /// Whether operators end calls so without anything being wrong: when another one leads, and from time to time, so
+    /// that each agent shows anew who it is.
+    fn is_usual(&self) -> bool {
+        match self {
+            Ended::Closed => true,
+            Ended::Status(status) => status.code() == tonic::Code::Unavailable,
+            Ended::Dial(_) | Ended::Stranger | Ended::Nonsense(_) | Ended::Late(_) | Ended::Own(_) => false,
+        }
+    }
 }
 
 /// What a call needs to know.
@@ -146,11 +161,15 @@ impl<N: Node, P: Profile> Caller<N, P> {
             self.connection.send_modify(|state| state.calls += 1);
             let ended = match stream::follow(self).await {
                 Ok(never) => match never {},
-                Err(ended) => ended.to_string(),
+                Err(ended) => ended,
             };
             let lasted = begun.elapsed();
+            let is_usual = ended.is_usual() && lasted >= self.pace.good;
+            let ended = ended.to_string();
             // The same again and again is said once.
-            if said != ended || lasted >= self.pace.good {
+            if is_usual {
+                tracing::info!("{ended}; it is called again");
+            } else if said != ended || lasted >= self.pace.good {
                 tracing::warn!("{ended}; what is in force stays, and the operator is called again");
             }
             said.clone_from(&ended);
@@ -158,7 +177,8 @@ impl<N: Node, P: Profile> Caller<N, P> {
                 state.connected = false;
                 state.ended = Some(ended);
             });
-            tokio::time::sleep(backoff.wait_after(lasted)).await;
+            let wait = if is_usual { backoff.at_once() } else { backoff.wait_after(lasted) };
+            tokio::time::sleep(wait).await;
         }
     }
 

@@ -12,7 +12,7 @@ use agent::daemon::backoff::Pace;
 use agent::daemon::dial::{Credentials, Operator};
 use agent::daemon::simulated::{Options, SharedProfile};
 use agent::kernel::fake::FakeKernel;
-use api::artefact::{Artefact, Attach, Flavour, HookSchema, Reloc, RelocKind, SharedMap};
+use api::artefact::{Artefact, Attach, EventKind, Flavour, HookSchema, Reloc, RelocKind, SharedMap};
 use api::fleet::fleet_server::{Fleet, FleetServer};
 use api::fleet::{
     AgentBody, AgentMessage, Applied, CHUNK, Desired, FetchReply, FetchRequest, Hello, OperatorBody,
@@ -56,12 +56,16 @@ impl Certificates {
 /// What artefacts' digests are answered with; also with something else.
 type Shelf = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
 
+/// Tokens that are no longer good.
+type Expired = Arc<Mutex<Vec<String>>>;
+
 /// An operator that does what it is told.
 pub struct FakeOperator {
     pub address: SocketAddr,
     pub certificates: Certificates,
     shelf: Shelf,
     fetched: Arc<Mutex<Vec<Vec<u8>>>>,
+    expired: Expired,
     calls: mpsc::UnboundedReceiver<Peer>,
     calls_in: mpsc::UnboundedSender<Peer>,
     /// Of its own, so that its end closes all connections.
@@ -79,7 +83,20 @@ pub struct Peer {
 struct Service {
     shelf: Shelf,
     fetched: Arc<Mutex<Vec<Vec<u8>>>>,
+    expired: Expired,
     calls: mpsc::UnboundedSender<Peer>,
+}
+
+impl Service {
+    /// As the operator does at each call.
+    fn authorization<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        let token = request.metadata().get("authorization").map(|value| value.to_str().unwrap());
+        let token = token.unwrap_or_default().to_owned();
+        if token == "Bearer wrong" || self.expired.lock().unwrap().contains(&token) {
+            return Err(Status::unauthenticated("the token is for somebody else, or too old"));
+        }
+        Ok(token)
+    }
 }
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -93,11 +110,7 @@ impl Fleet for Service {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let authorization = request.metadata().get("authorization").map(|value| value.to_str().unwrap());
-        let authorization = authorization.unwrap_or_default().to_owned();
-        if authorization == "Bearer wrong" {
-            return Err(Status::unauthenticated("the token is for somebody else"));
-        }
+        let authorization = self.authorization(&request)?;
         let mut messages = request.into_inner();
         let hello = match messages.message().await?.and_then(|message| message.body) {
             Some(AgentBody::Hello(hello)) => hello,
@@ -109,7 +122,7 @@ impl Fleet for Service {
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
-        assert!(request.metadata().get("authorization").is_some(), "a fetch without a token");
+        assert!(self.authorization(&request)?.starts_with("Bearer "), "a fetch without a token");
         let digest = request.into_inner().digest;
         self.fetched.lock().unwrap().push(digest.clone());
         let bytes = self.shelf.lock().unwrap().get(&digest).cloned();
@@ -128,9 +141,10 @@ impl FakeOperator {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (calls_in, calls) = mpsc::unbounded_channel();
-        let (shelf, fetched) = (Shelf::default(), Arc::default());
+        let (shelf, fetched, expired) = (Shelf::default(), Arc::default(), Expired::default());
         let server = None;
-        let mut operator = FakeOperator { address, certificates, shelf, fetched, calls, calls_in, server };
+        let mut operator =
+            FakeOperator { address, certificates, shelf, fetched, expired, calls, calls_in, server };
         operator.serve(listener);
         operator
     }
@@ -139,6 +153,7 @@ impl FakeOperator {
         let service = Service {
             shelf: self.shelf.clone(),
             fetched: self.fetched.clone(),
+            expired: self.expired.clone(),
             calls: self.calls_in.clone(),
         };
         let identity = Identity::from_pem(&self.certificates.certificate, &self.certificates.key);
@@ -176,6 +191,11 @@ impl FakeOperator {
     /// The next call.
     pub async fn call(&mut self) -> Peer {
         timeout(PATIENCE, self.calls.recv()).await.expect("no agent calls").unwrap()
+    }
+
+    /// From now on this token is refused, also to those who are connected.
+    pub fn expire(&self, token: &str) {
+        self.expired.lock().unwrap().push(format!("Bearer {token}"));
     }
 
     /// Makes artefacts fetchable; gives the set of them.
@@ -246,6 +266,13 @@ impl Peer {
         while self.any().await.is_some() {}
     }
 
+    /// Ends the call, without a reason or with this one.
+    pub async fn close(self, why: Option<Status>) {
+        if let Some(status) = why {
+            self.replies.send(Err(status)).await.unwrap();
+        }
+    }
+
     /// Sends a set and waits for the answer.
     pub async fn apply(&mut self, desired: &Desired) -> Applied {
         self.send(OperatorBody::Desired(desired.clone())).await;
@@ -269,7 +296,11 @@ pub fn profile() -> SharedProfile {
 pub fn artefact(target: &str, policies: &[&str], version: i32) -> Artefact {
     use agent::kernel::insn::{exit, load_map, mov_imm};
     let [map, end] = load_map(1, 0);
-    let schema = |name: &&str| HookSchema { policy_name: (*name).into(), ..HookSchema::default() };
+    let schema = |name: &&str| HookSchema {
+        policy_name: (*name).into(),
+        event: EventKind::Kprobe as i32,
+        ..HookSchema::default()
+    };
     Artefact {
         attach: Attach { flavour: Flavour::Fentry as i32, target: target.into(), btf_id: 1, syscall: None },
         insns: [map, end, mov_imm(0, version), exit()].concat(),

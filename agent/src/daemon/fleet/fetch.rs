@@ -1,5 +1,7 @@
 //! In: a digest. Out: the bytes that the operator gives for it, within bounds of size and time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::artefact::ArtefactDigest;
@@ -14,7 +16,22 @@ const PIECE: Duration = Duration::from_secs(60);
 
 /// Fetches over the connection of a call.
 #[derive(Debug, Clone)]
-pub struct Fetcher(pub Client);
+pub struct Fetcher {
+    client: Client,
+    stranger: Arc<AtomicBool>,
+}
+
+impl Fetcher {
+    /// For this call.
+    pub fn new(client: Client) -> Fetcher {
+        Fetcher { client, stranger: Arc::default() }
+    }
+
+    /// Whether the operator has not known this agent any more: nothing is given on this connection.
+    pub fn is_stranger(&self) -> bool {
+        self.stranger.load(Ordering::Relaxed)
+    }
+}
 
 impl Fetch for Fetcher {
     async fn fetch(&self, digest: ArtefactDigest) -> Result<Vec<u8>, Refused> {
@@ -23,9 +40,14 @@ impl Fetch for Fetcher {
             Refused::new(Refusal::Unfetched, text)
         };
         let late = |_| failed("no answer".to_owned());
-        let status = |status: tonic::Status| failed(format!("{} ({})", status.message(), status.code()));
+        let status = |status: tonic::Status| {
+            if status.code() == tonic::Code::Unauthenticated {
+                self.stranger.store(true, Ordering::Relaxed);
+            }
+            failed(format!("{} ({})", status.message(), status.code()))
+        };
         let request = FetchRequest { digest: digest.0.to_vec() };
-        let mut client = self.0.clone();
+        let mut client = self.client.clone();
         let reply = tokio::time::timeout(PIECE, client.fetch(request)).await.map_err(late)?;
         let mut pieces = reply.map_err(status)?.into_inner();
         let mut bytes = Vec::new();

@@ -27,8 +27,14 @@ const QUEUE: usize = 4;
 pub(super) async fn follow<N: Node, P: Profile>(caller: &Caller<N, P>) -> Result<Infallible, Ended> {
     let mut client = caller.operator.dial().await?;
     let (sender, messages) = mpsc::channel(QUEUE);
-    let mut call =
-        Call { caller, sender, fetcher: Fetcher(client.clone()), applying: None, next: None, asked: false };
+    let mut call = Call {
+        caller,
+        sender,
+        fetcher: Fetcher::new(client.clone()),
+        applying: None,
+        next: None,
+        asked: false,
+    };
     call.send(AgentBody::Hello(caller.hello())).await?;
     let taken = timeout(PATIENCE, client.follow(ReceiverStream::new(messages))).await;
     let mut inbound = taken.map_err(|_| Ended::Late("take the call"))??.into_inner();
@@ -92,6 +98,10 @@ impl<N: Node, P: Profile> Call<'_, N, P> {
 
     async fn applied(&mut self, answer: Applied) -> Result<(), Ended> {
         self.applying = None;
+        // With a token that is read anew the set comes again, and so do its programs.
+        if self.fetcher.is_stranger() {
+            return Err(Ended::Stranger);
+        }
         self.send(AgentBody::Applied(answer)).await?;
         self.begin();
         Ok(())
