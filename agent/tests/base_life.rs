@@ -197,8 +197,8 @@ fn a_script_is_its_own_binary() {
     let (story, _) = watch().run(Command::new(&script).arg("x"));
     let path = script.to_str().unwrap();
     assert_eq!(
-        (story.exec().binary.as_str(), story.exec().arguments.clone()),
-        (path, format!("-e {path} x"))
+        (story.exec().binary.as_str(), story.exec().arguments.as_str()),
+        (path, format!("-e {path} x").as_str())
     );
     assert_eq!(story.exit().status, 2);
 }

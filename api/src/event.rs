@@ -8,6 +8,7 @@ mod argument;
 mod hook;
 mod pod;
 mod process;
+mod text;
 mod time;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use process::{
     Capabilities, Credentials, EnvVar, ExecId, Namespace, Namespaces, Process, ProcessFlags, ProcessInfo,
     Subject, UserNamespace,
 };
+pub use text::Text;
 pub use time::Timestamp;
 
 pub(crate) use process::Fragment;
@@ -52,6 +54,15 @@ impl Event {
             Body::Exec(event) => &event.process,
             Body::Exit(event) => &event.process,
             Body::Kprobe(event) | Body::Tracepoint(event) | Body::Lsm(event) => &event.process,
+        }
+    }
+
+    /// The parent of that process, if it is known.
+    pub fn parent(&self) -> Option<&Process> {
+        match &self.body {
+            Body::Exec(event) => event.parent.as_deref(),
+            Body::Exit(event) => event.parent.as_deref(),
+            Body::Kprobe(event) | Body::Tracepoint(event) | Body::Lsm(event) => event.parent.as_deref(),
         }
     }
 

@@ -6,7 +6,7 @@ use api::artefact::{EventKind, HookSchema};
 use api::compact::{Style, write_line};
 use api::event::{
     Action, Argument, Body, Capabilities, Event, FilePath, Hook, HookEvent, Pod, Process, ProcessExec,
-    ProcessExit, ProcessInfo, Socket, SocketAddress, Subject, SyscallAbi, Timestamp, Value,
+    ProcessExit, ProcessInfo, Socket, SocketAddress, Subject, SyscallAbi, Text, Timestamp, Value,
 };
 
 fn info() -> ProcessInfo {
@@ -105,7 +105,8 @@ fn processes() {
 fn on_the_host_the_node_is_the_place_and_words_with_spaces_are_quoted() {
     let info = ProcessInfo { pod: None, arguments: "-c \"a b\"\x1b[31m".into(), ..info() };
     assert_eq!(plain(&exec(info)), r#"🚀 process "my node" /usr/bin/curl "-c \"a b\"\x1b[31m""#);
-    let info = ProcessInfo { pod: None, binary: "/a\nb".into(), arguments: String::new(), ..info_of_host() };
+    let info =
+        ProcessInfo { pod: None, binary: "/a\nb".into(), arguments: Text::default(), ..info_of_host() };
     assert_eq!(plain(&exec(info)), "🚀 process \"my node\" \"/a\\nb\" ");
 }
 
@@ -204,7 +205,7 @@ fn colours_do_not_change_the_text() {
         "\x1b[34m💥 exit   \x1b[0m \x1b[33mkube-system/web\x1b[0m \x1b[32m/usr/bin/curl\x1b[0m \
          \x1b[36mcilium.io\x1b[0m \x1b[31mSIGKILL\x1b[0m"
     );
-    let bare = ProcessInfo { arguments: String::new(), ..info() };
+    let bare = ProcessInfo { arguments: Text::default(), ..info() };
     assert!(line(&exec(bare), style).ends_with("/usr/bin/curl\x1b[0m "));
 }
 

@@ -213,20 +213,18 @@ impl Base {
         }
     }
 
-    /// Enters a process that ran before the programs did. False if there is an entry already: one that a fork
-    /// or an exec has just made, and which knows better.
-    pub fn insert_process(&mut self, tgid: u32, entry: &ProcessEntry) -> Result<bool, BaseError> {
+    /// Enters a process that ran before the programs did.
+    pub fn insert_process(&mut self, tgid: u32, entry: &ProcessEntry) -> Result<Inserted, BaseError> {
         const NO_EXIST: u64 = 1; // BPF_NOEXIST
         let mut value = [0; size_of::<ProcessEntry>()];
         value.copy_from_slice(bytes_of(entry));
         match self.processes.insert(tgid, value, NO_EXIST) {
-            Ok(()) => Ok(true),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
-            {
-                Ok(false)
-            }
-            Err(source) => Err(error::map("processes", source)),
+            Ok(()) => Ok(Inserted::New),
+            Err(source) => match errno(&source) {
+                Some(libc::EEXIST) => Ok(Inserted::Known),
+                Some(libc::E2BIG) => Ok(Inserted::NoRoom),
+                _ => Err(error::map("processes", source)),
+            },
         }
     }
 
@@ -239,9 +237,7 @@ impl Base {
         match self.processes.remove(&tgid) {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(false)
-            }
+            Err(source) if errno(&source) == Some(libc::ENOENT) => Ok(false),
             Err(source) => Err(error::map("processes", source)),
         }
     }
@@ -288,6 +284,24 @@ impl Base {
     }
 }
 
+/// What became of a process that ran before the programs did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is in the map now.
+    New,
+    /// It was there already: a fork or an exec has just made its entry, which knows better.
+    Known,
+    /// The map is full.
+    NoRoom,
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
 /// Records that were not written, by reason, summed over the CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Losses {
@@ -306,6 +320,12 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Those that leave a process in the cache which is there no more: the end of an image was in them, or its process
+    /// is not followed.
+    pub fn ends(&self) -> u64 {
+        self.exit + self.exec + self.process + self.scratch
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.exec + self.exec_data + self.fork + self.exit + self.process + self.scratch

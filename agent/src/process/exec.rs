@@ -68,9 +68,9 @@ impl Exec<'_> {
             pid: self.record.tgid,
             uid: Some(self.record.euid),
             auid: Some(self.record.auid),
-            cwd,
-            binary,
-            arguments,
+            cwd: cwd.into(),
+            binary: binary.into(),
+            arguments: arguments.into(),
             flags,
             in_init_tree: Some(self.is(EXEC_IN_INIT_TREE)),
             ..ProcessInfo::default()

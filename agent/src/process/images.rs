@@ -1,16 +1,18 @@
 //! In: images that start and end. Out: the image for a key.
 //!
-//! Bounded: at most [`CAPACITY`] images; one that ended goes [`KEPT_AFTER_END`] later, or earlier when space is short.
+//! Bounded: at most [`CAPACITY`] images, with texts as [`Texts`] bounds them; one that ended goes [`KEPT_AFTER_END`] later,
+//! or earlier when space is short.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use api::event::{ExecId, Process, ProcessFlags, ProcessInfo};
 
+use super::texts::Texts;
 use super::{BootClock, ImageKey, procfs};
 use crate::pods::Pods;
 
-/// Images kept at most. An image takes about 500 bytes (its texts, shared by its events, are most of it): 32 MiB.
+/// Images kept at most. An image with short texts takes about 500 bytes: 32 MiB.
 const CAPACITY: usize = 65_536;
 
 /// How long an image is kept after its end, nanoseconds: events that come late still find it.
@@ -109,7 +111,7 @@ impl Forked {
             if self.kernel_thread
                 && let Some(name) = procfs::name(key.tgid)
             {
-                info.binary = format!("[{name}]");
+                info.binary = format!("[{name}]").into();
             }
         })
     }
@@ -132,6 +134,7 @@ pub(super) struct Images {
     by_key: HashMap<ImageKey, Image>,
     /// Images that ended, by the boot time of their end.
     ended: VecDeque<(u64, ImageKey)>,
+    texts: Texts,
     capacity: usize,
     evicted: u64,
 }
@@ -142,7 +145,7 @@ impl Images {
     }
 
     fn with_capacity(capacity: usize) -> Images {
-        Images { by_key: HashMap::new(), ended: VecDeque::new(), capacity, evicted: 0 }
+        Images { by_key: HashMap::new(), ended: VecDeque::new(), texts: Texts::new(), capacity, evicted: 0 }
     }
 
     pub(super) fn get(&mut self, key: ImageKey) -> Option<&mut Image> {
@@ -152,6 +155,18 @@ impl Images {
     /// Whether an image is there and has not ended.
     pub(super) fn runs(&self, key: ImageKey) -> bool {
         self.by_key.get(&key).is_some_and(|image| !image.ended)
+    }
+
+    /// Keeps an image of which all is known, with the beginnings of its texts alone if there is no room for more.
+    pub(super) fn keep(&mut self, key: ImageKey, process: Arc<Process>, parent: Option<Arc<Process>>) {
+        if self.texts.is_due() && !self.texts.look() {
+            while let Some((_, key)) = self.ended.pop_front() {
+                self.by_key.remove(&key);
+            }
+            self.texts.look();
+        }
+        let process = self.texts.keep(process);
+        self.insert(key, Image::new(process, parent));
     }
 
     /// Keeps an image.
@@ -205,6 +220,10 @@ impl Images {
 
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    pub(super) fn cut(&self) -> u64 {
+        self.texts.cut()
     }
 }
 

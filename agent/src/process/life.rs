@@ -70,7 +70,7 @@ impl ProcessCache {
         self.pods.exec_in(CgroupId(record.cgroup_id), &String::from_utf8_lossy(exec.cgroup));
         let process = Arc::new(Process::new(info));
         self.images.end(ImageKey { tgid: record.tgid, start: record.previous_start }, key.start);
-        self.images.insert(key, Image::new(process.clone(), parent.clone()));
+        self.images.keep(key, process.clone(), parent.clone());
         let process = Subject { process, tid: record.tgid, refcnt: 0 };
         self.event(Body::Exec(ProcessExec { process, parent, ancestors: Vec::new() }), key.start)
     }

@@ -13,6 +13,7 @@ mod life;
 mod pending;
 mod procfs;
 mod scan;
+mod texts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,6 +54,10 @@ pub struct Known {
 pub struct CacheCounters {
     /// Images forgotten while they still ran, because the cache was full.
     pub evicted: u64,
+    /// Images that hold the beginnings of their texts alone, because all texts together took too much memory.
+    pub cut: u64,
+    /// Processes that ran before the agent and found no room in the kernel's map: not followed.
+    pub unfollowed: u64,
     /// Images asked for that were not there.
     pub missed: u64,
     /// Records that are not what `records.h` says.
@@ -152,6 +157,7 @@ impl ProcessCache {
     pub fn counters(&self) -> CacheCounters {
         CacheCounters {
             evicted: self.images.evicted(),
+            cut: self.images.cut(),
             orphaned_arguments: self.pending.orphaned(),
             ..self.counters
         }
@@ -162,7 +168,7 @@ impl ProcessCache {
 fn kernel_process(node: &str, start: Timestamp) -> Process {
     Process::new(ProcessInfo {
         exec_id: ExecId::new(node, 1, 0),
-        binary: "<kernel>".to_string(),
+        binary: "<kernel>".into(),
         uid: Some(0),
         start_time: Some(start),
         flags: ProcessFlags::PROC_FS,

@@ -1,14 +1,23 @@
 //! In: `/proc/PID`. Out: what the kernel side would have said of that process, had it been there.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use bpf_programs::layout::{EXEC_DATA_RECORDS, EXEC_DATA_SIZE, EXEC_INLINE_ARGS};
 
 /// Kernel thread, `PF_KTHREAD` of `flags` in `/proc/PID/stat`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// Unset login user.
 const NO_AUID: u32 = u32::MAX;
+
+/// Bytes of arguments that are kept of a process: as many as the kernel side sends of an exec.
+const ARGUMENTS: usize = (EXEC_INLINE_ARGS + EXEC_DATA_RECORDS * EXEC_DATA_SIZE) as usize;
+/// Bytes of arguments that all processes together may have before they are cut to [`FEW`]: all are held at once.
+pub(super) const ROOM: usize = 16 << 20;
+/// Bytes of arguments that are kept of each process when there is no more room.
+const FEW: usize = 128;
 
 /// A process that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +36,8 @@ pub(super) struct Running {
     pub(super) cwd: Option<String>,
     /// Arguments, each with its NUL.
     pub(super) argv: Vec<u8>,
+    /// It has more.
+    pub(super) argv_cut: bool,
     /// It is process 1 of a pid namespace other than ours.
     pub(super) namespace_init: bool,
 }
@@ -42,8 +53,8 @@ pub(super) fn list(root: &Path) -> io::Result<Vec<u32>> {
     Ok(ids)
 }
 
-/// Reads one process; `None` if it is gone, or was never there.
-pub(super) fn read(root: &Path, tgid: u32, ticks_per_second: u64) -> Option<Running> {
+/// Reads one process; `None` if it is gone, or was never there. Its arguments take of the room that all have.
+pub(super) fn read(root: &Path, tgid: u32, ticks_per_second: u64, room: &mut usize) -> Option<Running> {
     let folder = root.join(tgid.to_string());
     let stat = Stat::read(&folder)?;
     if !stat.runs(&folder) {
@@ -51,6 +62,8 @@ pub(super) fn read(root: &Path, tgid: u32, ticks_per_second: u64) -> Option<Runn
     }
     let status = fs::read(folder.join("status")).unwrap_or_default();
     let status = String::from_utf8_lossy(&status);
+    let (argv, argv_cut) = arguments(&folder, ARGUMENTS.min(*room).max(FEW));
+    *room = room.saturating_sub(argv.len());
     Some(Running {
         tgid,
         parent_tgid: stat.parent,
@@ -64,9 +77,22 @@ pub(super) fn read(root: &Path, tgid: u32, ticks_per_second: u64) -> Option<Runn
             .unwrap_or(NO_AUID),
         exe: link(folder.join("exe")),
         cwd: link(folder.join("cwd")),
-        argv: fs::read(folder.join("cmdline")).unwrap_or_default(),
+        argv,
+        argv_cut,
         namespace_init: is_namespace_init(&status),
     })
+}
+
+/// At most so many bytes of the arguments, and whether there are more. They can be changed to be of any length.
+fn arguments(folder: &Path, limit: usize) -> (Vec<u8>, bool) {
+    let mut argv = Vec::new();
+    if let Ok(file) = File::open(folder.join("cmdline")) {
+        // What was read before an error is kept.
+        let _ = file.take(limit as u64 + 1).read_to_end(&mut argv);
+    }
+    let is_cut = argv.len() > limit;
+    argv.truncate(limit);
+    (argv, is_cut)
 }
 
 /// Name of a process, while it runs.
@@ -181,11 +207,27 @@ mod tests {
     fn this_process_is_read() {
         let root = Path::new("/proc");
         let ticks = rustix::param::clock_ticks_per_second();
-        let me = read(root, std::process::id(), ticks).unwrap();
+        let me = read(root, std::process::id(), ticks, &mut ROOM.clone()).unwrap();
         assert_eq!(me.exe.as_deref(), std::env::current_exe().unwrap().to_str());
         assert!(!me.kernel_thread && still_runs(root, me.tgid, me.start, ticks));
         assert!(!still_runs(root, me.tgid, me.start + 1, ticks));
         assert!(list(root).unwrap().contains(&me.tgid));
-        assert!(read(root, 0, ticks).is_none());
+        assert!(read(root, 0, ticks, &mut 0).is_none());
+    }
+
+    #[test]
+    fn arguments_are_bounded_each_and_together() {
+        let root = tempfile::tempdir().unwrap();
+        for tgid in 1..=200 {
+            let folder = root.path().join(tgid.to_string());
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("stat"), STAT).unwrap();
+            fs::write(folder.join("cmdline"), vec![b'a'; 2 * ARGUMENTS]).unwrap();
+        }
+        let mut room = ROOM;
+        let all: Vec<_> = (1..=200).filter_map(|tgid| read(root.path(), tgid, 100, &mut room)).collect();
+        assert_eq!((all.len(), all[0].argv.len(), all[199].argv.len()), (200, ARGUMENTS, FEW));
+        assert!(all.iter().all(|one| one.argv_cut));
+        assert!(all.iter().map(|one| one.argv.len()).sum::<usize>() <= ROOM + 200 * FEW);
     }
 }

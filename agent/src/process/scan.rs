@@ -9,10 +9,9 @@ use std::sync::Arc;
 use api::event::{Body, Event, ExecId, Process, ProcessExec, ProcessFlags, ProcessInfo, Subject};
 use bpf_programs::layout::{PROCESS_EXECVE, PROCESS_IN_INIT_TREE, PROCESS_WORDS, ProcessEntry};
 
-use super::images::Image;
 use super::procfs::{self, Running};
 use super::{ImageKey, ProcessCache, arguments, container};
-use crate::base::{Base, BaseError};
+use crate::base::{Base, BaseError, Inserted};
 
 /// Why the running processes could not be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -41,19 +40,25 @@ impl ProcessCache {
         let root = Path::new("/proc");
         let ticks = rustix::param::clock_ticks_per_second();
         self.clock.refresh();
+        let mut room = procfs::ROOM;
         let found: HashMap<u32, Running> = procfs::list(root)
             .map_err(ScanError::List)?
             .into_iter()
-            .filter_map(|tgid| procfs::read(root, tgid, ticks))
+            .filter_map(|tgid| procfs::read(root, tgid, ticks, &mut room))
             .map(|running| (running.tgid, running))
             .collect();
         let mut events = Vec::new();
         for running in parents_first(&found) {
             let in_init_tree = descends_from_namespace_init(&found, running);
-            if enter(base, &found, running, in_init_tree, |start| {
-                procfs::still_runs(root, running.tgid, start, ticks)
-            })? {
-                events.extend(self.take_in(&found, running, in_init_tree));
+            let still_runs = |start| procfs::still_runs(root, running.tgid, start, ticks);
+            match enter(base, &found, running, in_init_tree, still_runs)? {
+                Entered::Followed => events.extend(self.take_in(&found, running, in_init_tree)),
+                // Its events are attributed nevertheless; policies for some processes do not see it as one of these.
+                Entered::NoRoom => {
+                    self.counters.unfollowed += 1;
+                    events.extend(self.take_in(&found, running, in_init_tree));
+                }
+                Entered::Elsewhere => {}
             }
         }
         Ok(events)
@@ -91,7 +96,7 @@ impl ProcessCache {
             ..describe(running, in_init_tree)
         };
         let process = Arc::new(Process::new(info));
-        self.images.insert(key, Image::new(process.clone(), Some(parent.clone())));
+        self.images.keep(key, process.clone(), Some(parent.clone()));
         self.scanned.insert(key.tgid, key.start);
         if running.kernel_thread {
             return None;
@@ -104,15 +109,25 @@ impl ProcessCache {
     }
 }
 
-/// Enters a process into the kernel's map. False if it is not to be followed from here: a fork or an exec has entered
-/// it meanwhile (and its record will tell), or it ended before it was in the map (and no record will).
+/// What became of a process that was found.
+enum Entered {
+    /// It is in the kernel's map.
+    Followed,
+    /// It is not, as the map is full.
+    NoRoom,
+    /// It is not to be followed from here: a fork or an exec has entered it meanwhile (and its record will tell), or it
+    /// ended before it was in the map (and no record will).
+    Elsewhere,
+}
+
+/// Enters a process into the kernel's map.
 fn enter(
     base: &mut Base,
     found: &HashMap<u32, Running>,
     running: &Running,
     in_init_tree: bool,
     still_runs: impl Fn(u64) -> bool,
-) -> Result<bool, ScanError> {
+) -> Result<Entered, ScanError> {
     let tgid = running.tgid;
     let failed = |source| ScanError::Enter { tgid, source };
     let mut flags = 0;
@@ -131,15 +146,17 @@ fn enter(
         parent: [0; PROCESS_WORDS],
         inherited: [0; PROCESS_WORDS],
     };
-    if !base.insert_process(tgid, &entry).map_err(failed)? {
-        return Ok(false);
+    match base.insert_process(tgid, &entry).map_err(failed)? {
+        Inserted::New => {}
+        Inserted::Known => return Ok(Entered::Elsewhere),
+        Inserted::NoRoom => return Ok(Entered::NoRoom),
     }
     if still_runs(running.start) {
-        return Ok(true);
+        return Ok(Entered::Followed);
     }
     // If it ended after it was entered, its exit has removed the entry, and is in the records.
     let ended_before = base.remove_process(tgid, running.start).map_err(failed)?;
-    Ok(!ended_before)
+    Ok(if ended_before { Entered::Elsewhere } else { Entered::Followed })
 }
 
 /// Each after its parent; in order of ids otherwise.
@@ -166,6 +183,9 @@ fn describe(running: &Running, in_init_tree: bool) -> ProcessInfo {
     if running.cwd.as_deref() == Some("/") && !running.kernel_thread {
         flags |= ProcessFlags::ROOT_CWD;
     }
+    if running.argv_cut {
+        flags |= ProcessFlags::TRUNC_ARGS;
+    }
     let cwd = running.cwd.clone().unwrap_or_default();
     let binary = match (&running.exe, running.kernel_thread) {
         (_, true) => format!("[{}]", running.name),
@@ -179,9 +199,9 @@ fn describe(running: &Running, in_init_tree: bool) -> ProcessInfo {
         pid: running.tgid,
         uid: Some(running.euid),
         auid: Some(running.auid),
-        cwd,
-        binary,
-        arguments: arguments::join(&running.argv),
+        cwd: cwd.into(),
+        binary: binary.into(),
+        arguments: arguments::join(&running.argv).into(),
         flags,
         in_init_tree: Some(in_init_tree),
         ..ProcessInfo::default()
@@ -204,6 +224,7 @@ mod tests {
             exe: Some("/bin/n".into()),
             cwd: Some("/".into()),
             argv: b"n\0x\0".to_vec(),
+            argv_cut: false,
             namespace_init: false,
         }
     }
@@ -243,6 +264,8 @@ mod tests {
         let info = describe(&running(1, 0), false);
         assert_eq!((info.binary.as_str(), info.arguments.as_str()), ("/bin/n", "x"));
         assert_eq!(info.flags, ProcessFlags::PROC_FS | ProcessFlags::ROOT_CWD);
+        let info = describe(&Running { argv_cut: true, ..running(1, 0) }, false);
+        assert!(info.flags.contains(ProcessFlags::TRUNC_ARGS));
         let info = describe(&Running { exe: None, cwd: Some("/job".into()), ..running(1, 0) }, true);
         assert_eq!((info.binary.as_str(), info.in_init_tree), ("/job/n", Some(true)));
         let info =

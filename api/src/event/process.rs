@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Pod, Timestamp};
+use super::{Pod, Text, Timestamp};
 
 /// A process image: what [`ProcessInfo`] says, unchangeable, with its encoded form made once. To change
 /// something (a pod became known), make a new one from a changed copy of its information.
@@ -91,11 +91,11 @@ pub struct ProcessInfo {
     /// Effective user id; `None` if unknown.
     pub uid: Option<u32>,
     /// Working directory; empty if unknown.
-    pub cwd: String,
+    pub cwd: Text,
     /// Path of the executable.
-    pub binary: String,
+    pub binary: Text,
     /// Arguments without the first, joined by spaces.
-    pub arguments: String,
+    pub arguments: Text,
     /// How it came to be known, and what could not be read.
     pub flags: ProcessFlags,
     /// When the image started.

@@ -3,7 +3,7 @@
 use regex_lite::Regex;
 
 use super::labels::LabelSelector;
-use crate::event::{Body, Event, EventType, Pod, Process};
+use crate::event::{Event, EventType, Pod, Process};
 
 /// One condition.
 #[derive(Debug, Clone)]
@@ -96,21 +96,13 @@ impl Text {
         match self {
             Text::Binary => Some(&process.binary),
             Text::Arguments => Some(&process.arguments),
-            Text::ParentBinary => parent(event).map(|parent| parent.binary.as_str()),
-            Text::ParentArguments => parent(event).map(|parent| parent.arguments.as_str()),
+            Text::ParentBinary => event.parent().map(|parent| parent.binary.as_str()),
+            Text::ParentArguments => event.parent().map(|parent| parent.arguments.as_str()),
             Text::Namespace => pod.map(|pod| pod.namespace.as_str()),
             Text::Pod => pod.map(|pod| pod.name.as_str()),
             Text::ContainerId => Some(process.docker.as_str()).filter(|id| !id.is_empty()),
             Text::ContainerName => pod.and_then(|pod| pod.container.as_ref()).map(|one| one.name.as_str()),
         }
-    }
-}
-
-fn parent(event: &Event) -> Option<&Process> {
-    match &event.body {
-        Body::Exec(event) => event.parent.as_deref(),
-        Body::Exit(event) => event.parent.as_deref(),
-        Body::Kprobe(event) | Body::Tracepoint(event) | Body::Lsm(event) => event.parent.as_deref(),
     }
 }
 

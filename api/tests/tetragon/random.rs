@@ -243,9 +243,9 @@ fn process() -> impl Strategy<Value = Arc<Process>> {
                 exec_id: ExecId(exec_id.into()),
                 pid,
                 uid,
-                cwd,
-                binary,
-                arguments,
+                cwd: cwd.into(),
+                binary: binary.into(),
+                arguments: arguments.into(),
                 // Bits without a word are not sent.
                 flags: ProcessFlags(flags)
                     .words()

@@ -195,6 +195,38 @@ fn long_arguments_wait_for_their_exec() {
     assert!(!exec.process.process.flags.contains(ProcessFlags::TRUNC_ARGS));
 }
 
+/// As a process that executes something with the longest arguments again and again, and forks each time.
+#[test]
+fn long_arguments_do_not_fill_the_memory() {
+    const LONG: usize = 256 * 1024;
+    let mut cache = ProcessCache::new("n");
+    let argv = [b"x\0".as_slice(), &[b'a'; LONG]].concat();
+    let mut whole = true;
+    for tgid in 1..=1000 {
+        let bytes = record(
+            |record| {
+                record.header.time = 100;
+                record.tgid = tgid;
+            },
+            [b"/x", b"/", b"", &argv],
+        );
+        let Some(Event { body: Body::Exec(exec), .. }) = cache.handle_record(&bytes) else { panic!() };
+        whole &= exec.process.process.arguments.len() == LONG;
+        fork(&mut cache, (tgid, 100), (10_000 + tgid, 200));
+    }
+    assert!(whole, "the events of the execs have all");
+    let mut held = std::collections::BTreeMap::new();
+    for tgid in 1..=1000 {
+        for key in [ImageKey { tgid, start: 100 }, ImageKey { tgid: 10_000 + tgid, start: 200 }] {
+            let known = cache.find(key).process;
+            held.insert(known.arguments.as_ptr() as usize, known.arguments.len());
+        }
+    }
+    let held: usize = held.values().sum();
+    assert!(held <= 33 << 20, "{held} bytes");
+    assert!(cache.counters().cut > 800 && cache.counters().evicted == 0);
+}
+
 #[test]
 fn garbage_is_counted_and_ignored() {
     let mut cache = ProcessCache::new("n");
