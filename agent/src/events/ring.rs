@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use api::event::{Argument, Event, Value};
+use api::event::{Argument, Event, Pod, ProcessInfo, Value};
 use api::tetragon::{EncodedEvent, encode};
 use prost::Message;
 
@@ -40,19 +40,36 @@ impl Published {
 
 /// Bytes that an event takes here, about, with its wire form.
 fn weight(event: &Event) -> usize {
-    // The structures themselves, the parent's texts and the pod's, once as they are (shared, but perhaps with nobody
-    // any more) and once encoded.
+    // The structures themselves; all texts once as they are (shared, but perhaps with nobody any more) and once encoded.
     const FIXED: usize = 2048;
-    let process = &event.subject().process;
-    let environment: usize = process.environment.iter().map(|one| one.key.len() + one.value.len()).sum();
-    let texts = process.binary.len() + process.arguments.len() + process.cwd.len() + environment;
+    let parent = event.parent().map_or(0, |parent| process_weight(parent));
+    let process = process_weight(&event.subject().process);
     let args = match &event.body {
         api::event::Body::Kprobe(hook) | api::event::Body::Tracepoint(hook) | api::event::Body::Lsm(hook) => {
             hook.args.iter().chain(&hook.ret).map(argument_weight).sum()
         }
         api::event::Body::Exec(_) | api::event::Body::Exit(_) => 0,
     };
-    FIXED + 2 * (texts + args)
+    FIXED + 2 * (process + parent + args)
+}
+
+fn process_weight(process: &ProcessInfo) -> usize {
+    let environment: usize = process.environment.iter().map(|one| one.key.len() + one.value.len()).sum();
+    let texts = process.binary.len() + process.arguments.len() + process.cwd.len() + process.user.len();
+    texts + environment + process.pod.as_deref().map_or(0, pod_weight)
+}
+
+fn pod_weight(pod: &Pod) -> usize {
+    // Of an entry of a map: two strings, and their part of a node.
+    const ENTRY: usize = 64;
+    let entries = pod.labels.iter().chain(&pod.annotations);
+    let entries: usize = entries.map(|(key, value)| ENTRY + key.len() + value.len()).sum();
+    let container = pod.container.as_ref().map_or(0, |container| {
+        let image = container.image.as_ref().map_or(0, |image| image.id.len() + image.name.len());
+        container.id.len() + container.name.len() + image
+    });
+    let names = pod.namespace.len() + pod.name.len() + pod.uid.len() + pod.workload.len();
+    names + pod.workload_kind.len() + container + entries
 }
 
 fn argument_weight(argument: &Argument) -> usize {
@@ -237,6 +254,29 @@ mod tests {
         (1..=2).for_each(|pid| ring.push(published(pid)));
         assert_eq!(take(&mut ring, reader, 8), (Taken::Lost(1), vec![]));
         assert_eq!(take(&mut ring, reader, 8), (Taken::Events, vec![2]));
+    }
+
+    #[test]
+    fn an_event_weighs_all_that_it_holds() {
+        use api::event::{Body, Process};
+        let long = || "x".repeat(10_000);
+        let pod = Pod { labels: [("l".to_owned(), long())].into(), ..Pod::default() };
+        let large = |pid| {
+            let mut event = exec(pid);
+            if let Body::Exec(exec) = &mut event.body {
+                let parent = ProcessInfo { arguments: long().into(), ..ProcessInfo::default() };
+                exec.parent = Some(Arc::new(Process::new(parent)));
+                let pod = Some(Arc::new(pod.clone()));
+                exec.process.process = Arc::new(exec.process.process.with(|info| info.pod = pod));
+            }
+            Published::new(event)
+        };
+        let published = large(1);
+        assert!(published.weight >= 20_000 + published.encoded().0.len(), "{}", published.weight);
+        let mut ring = Ring::new(1_000, 100_000);
+        ring.join();
+        (1..=100).for_each(|pid| ring.push(Arc::new(large(pid))));
+        assert_eq!(ring.events.len(), 2);
     }
 
     #[test]
