@@ -2,11 +2,11 @@
 //! kernel's records.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Engine;
 use crate::session::{Session, SessionError};
@@ -15,7 +15,7 @@ use crate::session::{Session, SessionError};
 const WAIT: Duration = Duration::from_millis(50);
 /// Records read before work is looked for again.
 const BATCH: usize = 4096;
-/// Work that may wait. Each task asks for one thing at a time.
+/// Work that may wait, and that is done between two looks at the records. Whoever has more waits for room.
 const QUEUE: usize = 256;
 
 /// The thread that owns the loader has ended.
@@ -36,7 +36,7 @@ type Work<E> = Box<dyn FnOnce(&mut E) + Send>;
 
 /// The way to a thread that owns a loader.
 pub struct NodeHandle<E> {
-    work: SyncSender<Work<E>>,
+    work: mpsc::Sender<Work<E>>,
     pulse: Pulse,
 }
 
@@ -48,7 +48,7 @@ impl<E> Clone for NodeHandle<E> {
 
 /// The thread's side.
 pub struct NodeQueue<E> {
-    work: Receiver<Work<E>>,
+    work: mpsc::Receiver<Work<E>>,
     pulse: Pulse,
 }
 
@@ -77,13 +77,13 @@ impl Pulse {
 
 /// A handle and its queue.
 pub fn channel<E>() -> (NodeHandle<E>, NodeQueue<E>) {
-    let (sender, receiver) = sync_channel(QUEUE);
+    let (sender, receiver) = mpsc::channel(QUEUE);
     let pulse = Pulse { start: Instant::now(), millis: Arc::default(), ends: Arc::default() };
     (NodeHandle { work: sender, pulse: pulse.clone() }, NodeQueue { work: receiver, pulse })
 }
 
 impl<E: 'static> NodeHandle<E> {
-    /// Does some work with the loader itself.
+    /// Does some work with the loader itself, after what was asked before.
     ///
     /// # Errors
     /// Its thread has ended.
@@ -94,7 +94,7 @@ impl<E: 'static> NodeHandle<E> {
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have gone meanwhile.
         let work: Work<E> = Box::new(move |engine| drop(answer.send(work(engine))));
-        self.work.try_send(work).map_err(|_| NodeGone)?;
+        self.work.send(work).await.map_err(|_| NodeGone)?;
         answered.await.map_err(|_| NodeGone)
     }
 
@@ -124,14 +124,14 @@ impl NodeQueue<Session> {
     /// # Errors
     /// The records cannot be waited for.
     pub fn serve(
-        self,
+        mut self,
         session: &mut Session,
         mut each: impl FnMut(&api::event::Event),
     ) -> Result<(), SessionError> {
         while !self.pulse.ends() {
             self.pulse.beat();
             session.poll(WAIT, BATCH, &mut each)?;
-            loop {
+            for _ in 0..QUEUE {
                 match self.work.try_recv() {
                     Ok(work) => work(session),
                     Err(TryRecvError::Empty) => break,
@@ -174,5 +174,35 @@ impl<E: Engine + Send + 'static> Node for Inline<E> {
         work: impl FnOnce(&mut dyn Engine) -> R + Send + 'static,
     ) -> Result<R, NodeGone> {
         Ok(self.now(|engine| work(engine)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_waits_for_room_and_only_an_end_is_an_end() {
+        let (node, mut queue) = channel::<usize>();
+        let asked: Vec<_> = (0..3 * QUEUE)
+            .map(|_| {
+                let node = node.clone();
+                tokio::spawn(async move { node.run(|count| *count += 1).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(asked.iter().all(|asked| !asked.is_finished()));
+        let mut count = 0;
+        while count < 3 * QUEUE {
+            match queue.work.try_recv() {
+                Ok(work) => work(&mut count),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        for asked in asked {
+            assert_eq!(asked.await.unwrap(), Ok(()));
+        }
+        drop(queue);
+        assert_eq!(node.run(|_| ()).await, Err(NodeGone));
     }
 }

@@ -3,11 +3,14 @@
 //! The first list comes before the stored set is loaded, if the API server answers in time: so that policies for pods
 //! are in force for them when a predecessor's programs go.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use futures::FutureExt;
+
 use super::config::Config;
-use super::node::NodeHandle;
+use super::node::{NodeGone, NodeHandle};
 use crate::pods::{PodChange, watch};
 use crate::session::Session;
 
@@ -45,7 +48,25 @@ pub(super) fn start(config: &Config, node: &NodeHandle<Session>) -> std::io::Res
     Ok(Some(FirstPods(wait)))
 }
 
+/// Until the session's thread has ended; whatever else ends the watch, another one begins.
 async fn follow(name: &str, node: &NodeHandle<Session>, first: SyncSender<PodChange>) {
+    let mut first = Some(first);
+    loop {
+        match AssertUnwindSafe(watch(name, node, &mut first)).catch_unwind().await {
+            Ok(NodeGone) => {
+                return tracing::info!("pods are no longer watched, as the session's thread has ended");
+            }
+            Err(_) => tracing::error!("the watch of pods panicked; another one begins in {AGAIN:?}"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn watch(
+    name: &str,
+    node: &NodeHandle<Session>,
+    first: &mut Option<SyncSender<PodChange>>,
+) -> NodeGone {
     let client = loop {
         match kube::Client::try_default().await {
             Ok(client) => break client,
@@ -55,7 +76,6 @@ async fn follow(name: &str, node: &NodeHandle<Session>, first: SyncSender<PodCha
             }
         }
     };
-    let mut first = Some(first);
     watch::watch(client, name, |change| {
         // Whoever waits for the first list takes that alone; the queue is served only afterwards.
         let rest = match first.take() {
@@ -65,10 +85,10 @@ async fn follow(name: &str, node: &NodeHandle<Session>, first: SyncSender<PodCha
         let node = node.clone();
         async move {
             match rest {
-                Some(change) => node.run(move |session| session.pods_changed([change])).await.is_ok(),
-                None => true,
+                Some(change) => node.run(move |session| session.pods_changed([change])).await,
+                None => Ok(()),
             }
         }
     })
-    .await;
+    .await
 }

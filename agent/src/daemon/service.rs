@@ -14,7 +14,7 @@ use super::applier::Applier;
 use super::config::Config;
 use super::dial::{Credentials, Operator};
 use super::fleet::Caller;
-use super::http::{self, Watched};
+use super::http::{self, Readings, Watched};
 use super::metrics::EventCounts;
 use super::node::NodeHandle;
 use super::session_thread::{SessionThread, tell_removed};
@@ -73,6 +73,7 @@ async fn serve(
         in_force: applier.in_force(),
         durations: applier.durations(),
         connection: OnceLock::new(),
+        readings: Readings::default(),
     });
     if !config.health_address.is_empty() {
         let listener = TcpListener::bind(&config.health_address).await;

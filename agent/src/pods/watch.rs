@@ -10,30 +10,35 @@ use kube::{Api, Client};
 
 use super::{PODS, Pod, PodChange, convert};
 
-/// Follows the pods of a node for as long as `each` takes them; it says whether to go on.
-pub async fn watch<F: Future<Output = bool>>(
+/// Follows the pods of a node until `each` does not take one, and gives the reason.
+pub async fn watch<E, F: Future<Output = Result<(), E>>>(
     client: Client,
     node: &str,
     mut each: impl FnMut(PodChange) -> F,
-) {
+) -> E {
     let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
     let events = watcher(Api::<core::Pod>::all(client), config).default_backoff().modify(slim);
     let mut events = std::pin::pin!(events);
     let mut listing: Option<Vec<Pod>> = None;
-    while let Some(event) = events.next().await {
-        let change = match event {
-            Ok(event) => change(event, &mut listing),
-            Err(error) => {
+    loop {
+        let change = match events.next().await {
+            Some(Ok(event)) => change(event, &mut listing),
+            Some(Err(error)) => {
                 tracing::warn!(
                     "the pods of this node cannot be watched, what is known stays in force: {error}"
                 );
                 None
             }
+            // It has no end; if it had one, a busy loop would be worse than a late pod.
+            None => {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                None
+            }
         };
         if let Some(change) = change
-            && !each(change).await
+            && let Err(end) = each(change).await
         {
-            return;
+            return end;
         }
     }
 }
