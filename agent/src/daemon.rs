@@ -97,6 +97,9 @@ impl DaemonError {
 /// It cannot start or go on. What is pinned stays.
 pub fn run(config: &Config) -> Result<(), DaemonError> {
     let _lock = lock(&config.state_dir)?;
+    if let Err(errno) = open_more_files() {
+        tracing::warn!("the limit of open files could not be raised: {errno}");
+    }
     let pins = pins(&config.pin_dir);
     let store = Arc::new(store::Store::open(&config.state_dir)?);
     let events = Arc::new(metrics::EventCounts::default());
@@ -120,6 +123,14 @@ pub fn cleanup(config: &Config) -> Result<usize, PinError> {
     }
     check_bpf_file_system(&config.pin_dir)?;
     crate::pins::remove_all(&config.pin_dir)
+}
+
+/// Programs, maps and connections are open files: as many as this process may have.
+fn open_more_files() -> Result<(), rustix::io::Errno> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)
 }
 
 fn pins(root: &Path) -> Option<PinDirectory> {

@@ -3,7 +3,7 @@
 //! Guarantees, on every path:
 //! * a hook runs its old program until its new one is loaded, attached and its process sets are true; then one store
 //!   switches over; then the old one goes (the one exception, which is the kernel's: [`HookKey::is_at_return`]). An artefact
-//!   that fails leaves its hook as it was, and harms no other hook;
+//!   that fails leaves its hook as it was, and harms no other hook; what its policies ran elsewhere before stays;
 //! * nothing half-loaded stays: what was made for a failed artefact is released;
 //! * records of a replaced program can be decoded for a while ([`Schemas`]).
 
@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use api::artefact::{Artefact, ArtefactDigest, POLICY_COUNTERS, SharedMap};
+use api::event::Hook;
 
 use self::indices::Indices;
 use self::past::PastCounts;
@@ -137,6 +138,16 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         self.shared.sets.expect_pods();
     }
 
+    /// All pods of the node have been told of. See [`ProcessSets::pods_are_known`].
+    pub fn pods_are_known(&mut self) {
+        self.shared.sets.pods_are_known();
+    }
+
+    /// Whether some programs are for pods of which nobody has told yet.
+    pub fn waits_for_pods(&self) -> bool {
+        self.shared.sets.waits_for_pods()
+    }
+
     /// Which workload is in which cgroup. See [`ProcessSets::workloads_changed`].
     ///
     /// # Errors
@@ -206,6 +217,9 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         artefact: &Artefact,
         digest: ArtefactDigest,
     ) -> Result<Attached<K>, FailureReason> {
+        for entry in &artefact.hooks {
+            Hook::from_schema(entry).map_err(FailureReason::Schema)?;
+        }
         let next = self.last_program.checked_add(1).filter(|next| *next != api::artefact::ACTIVE_ALL);
         let id = ProgramId(next.ok_or(FailureReason::TooMany { what: "programs", limit: u32::MAX })?);
         self.last_program = id.0;

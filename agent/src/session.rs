@@ -31,7 +31,7 @@ use placing::Placing;
 /// 1 KiB each, 1 MiB.
 const KNOWN_PROGRAMS: usize = 1024;
 
-/// How often lost exits are looked for.
+/// How often lost ends of processes are looked for.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// A session could not begin, or cannot go on.
@@ -74,7 +74,7 @@ pub struct Session {
     loader: Option<Loader>,
     intake: Intake,
     looked: Instant,
-    lost_exits: u64,
+    lost_ends: u64,
     placing: Placing,
 }
 
@@ -113,7 +113,7 @@ impl Session {
         let intake =
             Intake { cache, hooks, events, errors: DecodeErrors::default(), overlap: Overlap::default() };
         let (looked, placing) = (Instant::now(), Placing::default());
-        let mut session = Session { base, loader: Some(loader), intake, looked, lost_exits: 0, placing };
+        let mut session = Session { base, loader: Some(loader), intake, looked, lost_ends: 0, placing };
         session.place_workloads(Instant::now());
         Ok((session, running))
     }
@@ -159,7 +159,7 @@ impl Session {
         limit: usize,
         mut each: impl FnMut(&Event),
     ) -> Result<usize, SessionError> {
-        self.forget_lost_exits()?;
+        self.forget_lost_ends()?;
         let now = Instant::now();
         self.intake.overlap.end(now);
         self.place_workloads(now);
@@ -174,15 +174,15 @@ impl Session {
         Ok(records)
     }
 
-    /// Processes whose exit record was lost would stay in the cache for ever.
-    fn forget_lost_exits(&mut self) -> Result<(), SessionError> {
+    /// Processes of whose end a record was lost would stay in the cache for ever.
+    fn forget_lost_ends(&mut self) -> Result<(), SessionError> {
         if self.looked.elapsed() < LOOK {
             return Ok(());
         }
         self.looked = Instant::now();
-        let lost = self.base.losses()?.exit;
-        if lost != self.lost_exits {
-            self.lost_exits = lost;
+        let lost = self.base.losses()?.ends();
+        if lost != self.lost_ends {
+            self.lost_ends = lost;
             self.intake.cache.reconcile(&self.base)?;
         }
         Ok(())
@@ -225,7 +225,7 @@ impl Session {
             repeated: overlap.repeated(),
             cache: cache.counters(),
             losses,
-            misplaced: self.placing.failed(),
+            misplaced: self.placing.failures(),
         })
     }
 

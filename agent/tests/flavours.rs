@@ -15,7 +15,9 @@ use agent::kernel::{AttachPoint, Kernel, Linux, LinuxMap, MapShape, MapType, Pro
 use agent::loader::sets::ProcFs;
 use agent::loader::{BaseObjects, HookKey, Loader, Outcome};
 use agent::probe::{BtfNames, Places, Probed, probe};
-use api::artefact::{ACTIVE_ALL, Artefact, Attach, Flavour, HookSchema, Reloc, RelocKind, SharedMap};
+use api::artefact::{
+    ACTIVE_ALL, Artefact, Attach, EventKind, Flavour, HookSchema, Reloc, RelocKind, SharedMap,
+};
 
 const GET_CURRENT_PID_TGID: i32 = 14;
 /// Times that each hook's program is replaced while it is hammered.
@@ -86,7 +88,11 @@ fn artefact(flavour: Flavour, trial: &Trial, tid: u32, version: i32) -> Artefact
         },
         insns: program.insns.concat(),
         relocs: program.relocs,
-        hooks: vec![HookSchema { policy_name: "p".into(), ..HookSchema::default() }],
+        hooks: vec![HookSchema {
+            policy_name: "p".into(),
+            event: EventKind::Kprobe as i32,
+            ..HookSchema::default()
+        }],
         overlaps: true,
         ..Artefact::default()
     }

@@ -14,7 +14,8 @@ use agent::kernel::insn::{
 use agent::loader::sets::ProcFs;
 use agent::loader::{BaseObjects, FailureReason, Loader, Outcome};
 use api::artefact::{
-    Artefact, Attach, Flavour, HookSchema, ProcessSet, Reloc, RelocKind, SetOp, SharedMap, SourceSpan,
+    Artefact, Attach, EventKind, Flavour, HookSchema, ProcessSet, Reloc, RelocKind, SetOp, SharedMap,
+    SourceSpan,
 };
 use bpf_programs::layout::PROCESS_EXECVE;
 
@@ -64,7 +65,11 @@ fn counting(target: &str, policy: &str, tid: u32, version: i32) -> Artefact {
         attach: Attach { flavour: Flavour::RawTp as i32, target: target.into(), btf_id: 0, syscall: None },
         insns: insns.concat(),
         relocs,
-        hooks: vec![HookSchema { policy_name: policy.into(), ..HookSchema::default() }],
+        hooks: vec![HookSchema {
+            policy_name: policy.into(),
+            event: EventKind::Kprobe as i32,
+            ..HookSchema::default()
+        }],
         ..Artefact::default()
     }
 }

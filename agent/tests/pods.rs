@@ -17,8 +17,8 @@ use agent::kernel::insn::{
 use agent::pods::{Container, ContainerLabels, Pod, PodChange, PodLabels, PodUid, hierarchy};
 use agent::session::Session;
 use api::artefact::{
-    Artefact, Attach, Flavour, HookSchema, LabelOp, LabelTest, PodSet, ProcessSet, Reloc, RelocKind, SetOp,
-    SharedMap, WorkloadSet,
+    Artefact, Attach, EventKind, Flavour, HookSchema, LabelOp, LabelTest, PodSet, ProcessSet, Reloc,
+    RelocKind, SetOp, SharedMap, WorkloadSet,
 };
 use api::event::{self, Event};
 
@@ -86,7 +86,11 @@ fn counting(policy: &str, set: WorkloadSet) -> Artefact {
         },
         insns: insns.concat(),
         relocs,
-        hooks: vec![HookSchema { policy_name: policy.into(), ..HookSchema::default() }],
+        hooks: vec![HookSchema {
+            policy_name: policy.into(),
+            event: EventKind::Kprobe as i32,
+            ..HookSchema::default()
+        }],
         process_sets: vec![process_set],
         ..Artefact::default()
     }

@@ -68,7 +68,9 @@ fn failure(hook: &HookReport, failure: &Failure) -> HookFailure {
 
 fn classify(reason: &FailureReason) -> (FailureStage, i32, Option<String>) {
     match reason {
-        FailureReason::Malformed(_) | FailureReason::Duplicate => (FailureStage::Artefact, 0, None),
+        FailureReason::Malformed(_) | FailureReason::Schema(_) | FailureReason::Duplicate => {
+            (FailureStage::Artefact, 0, None)
+        }
         FailureReason::TooMany { .. } => (FailureStage::Limit, 0, None),
         FailureReason::Sets(error) => (FailureStage::Maps, set_errno(error), None),
         FailureReason::MapCreate { errno, .. } | FailureReason::MapFill { errno, .. } => {

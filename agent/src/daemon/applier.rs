@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use api::artefact::{Artefact, ArtefactDigest};
 use api::fleet::{Applied, Desired, HOOKS_MAX, POLICIES_MAX, Refusal};
@@ -16,11 +16,14 @@ use tokio::sync::{Mutex, watch};
 use super::answer::{self, Refused};
 use super::node::Node;
 use super::store::{Store, digest};
-use crate::loader::{ApplyReport, InstalledHook, PolicyName};
+use crate::loader::{ApplyReport, InstalledHook, Outcome, PolicyName};
 
 /// Bytes of artefacts that one change may bring, since all of them are in memory at once: two thousand times the size of
 /// a usual one.
 const CHANGE_MAX: usize = 128 << 20;
+
+/// How often what waits is looked at.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// A way to get an artefact's bytes.
 pub trait Fetch: Send + Sync + 'static {
@@ -43,6 +46,8 @@ pub struct InForce {
     pub refused: u64,
     /// The last change could not be written to disk.
     pub unstored: bool,
+    /// Some of what runs is for pods of which nobody has told yet: what ran before this process stays until then.
+    pub waits_for_pods: bool,
 }
 
 /// Called after a set was applied without failures.
@@ -112,20 +117,18 @@ impl<N: Node> Applier<N> {
         let installed = self.node.with(|engine| engine.installed()).await.map_err(gone)?;
         let (kept, new) = self.gather(&wanted, &installed, fetch).await?;
         check_policies(&installed, &kept, &new)?;
-        let (new, report, running) = {
+        let (new, report, running, waits_for_pods) = {
             let work = move |engine: &mut dyn super::engine::Engine| {
                 let report = engine.apply(&kept, &new);
-                (new, report, running(&engine.installed()))
+                (new, report, running(&engine.installed()), engine.waits_for_pods())
             };
             self.node.with(work).await.map_err(gone)?
         };
         tell(desired, &report);
         let mut answer = answer::applied(desired, &report);
         let failing = report.failures().count();
-        if failing == 0 {
-            let when_whole = Arc::clone(&self.when_whole);
-            // It says itself what went wrong.
-            let _ = tokio::task::spawn_blocking(move || when_whole()).await;
+        if failing == 0 && !waits_for_pods {
+            self.is_whole().await;
         }
         let in_force = Desired {
             generation: desired.generation,
@@ -138,6 +141,7 @@ impl<N: Node> Applier<N> {
             state.set_digest = set_digest;
             state.failing = failing;
             state.unstored = stored.is_err();
+            state.waits_for_pods = waits_for_pods;
         });
         if let Err(why) = stored {
             tracing::error!(
@@ -148,6 +152,36 @@ impl<N: Node> Applier<N> {
             answer.refusal_text = why.text;
         }
         Ok(answer)
+    }
+
+    async fn is_whole(&self) {
+        let when_whole = Arc::clone(&self.when_whole);
+        // It says itself what went wrong.
+        let _ = tokio::task::spawn_blocking(move || when_whole()).await;
+    }
+
+    /// Does again and again what waits for something outside: to be called for ever.
+    pub async fn keep_up(&self) {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look_for_pods().await;
+        }
+    }
+
+    /// Whether pods have been told of meanwhile, so that what ran before is not needed any more.
+    async fn look_for_pods(&self) {
+        let _turn = self.turn.lock().await;
+        if !self.in_force.borrow().waits_for_pods {
+            return;
+        }
+        let Ok(false) = self.node.with(|engine| engine.waits_for_pods()).await else { return };
+        self.in_force.send_modify(|state| state.waits_for_pods = false);
+        tracing::info!("this node's pods are known, and the policies for them are in force");
+        if self.in_force.borrow().failing == 0 {
+            self.is_whole().await;
+        }
     }
 
     /// What stays, and what is loaded: from disk, else from the operator.
@@ -254,6 +288,9 @@ pub fn tell(desired: &Desired, report: &ApplyReport) {
     for (hook, failure) in report.failures() {
         let policies: Vec<String> = hook.policies.iter().map(ToString::to_string).collect();
         tracing::error!(hook = %hook.hook, policies = policies.join(","), "hook failed: {failure}");
+    }
+    for hook in report.hooks.iter().filter(|hook| hook.outcome == Outcome::Kept) {
+        tracing::warn!(hook = %hook.hook, "stays, although it is not desired any more: a policy of it failed elsewhere");
     }
     for (hook, errno) in &report.unpinned {
         tracing::warn!(program = %hook, "would not outlive the agent: {errno}");

@@ -16,6 +16,8 @@ pub trait Engine {
     fn apply(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport;
     /// Hooks that have a program.
     fn installed(&self) -> Vec<InstalledHook>;
+    /// Whether policies in force are for pods of which nobody has told yet, so that to those they do not apply.
+    fn waits_for_pods(&self) -> bool;
     /// What was counted so far.
     ///
     /// # Errors
@@ -48,9 +50,10 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Records of processes that were lost.
+    /// Records that were lost: not written, or not understood.
     pub fn lost(&self) -> u64 {
-        self.totals.losses.total()
+        let Totals { losses, undecodable, cache, .. } = self.totals;
+        losses.total().saturating_add(undecodable).saturating_add(cache.malformed)
     }
 
     /// Calls that no program looked at, over all hooks.
@@ -68,6 +71,10 @@ impl Engine for Session {
 
     fn installed(&self) -> Vec<InstalledHook> {
         Session::installed(self)
+    }
+
+    fn waits_for_pods(&self) -> bool {
+        Session::waits_for_pods(self)
     }
 
     fn reading(&self) -> Result<Reading, ReadError> {
@@ -90,6 +97,10 @@ impl Engine for FakeEngine {
 
     fn installed(&self) -> Vec<InstalledHook> {
         Loader::installed(self)
+    }
+
+    fn waits_for_pods(&self) -> bool {
+        Loader::waits_for_pods(self)
     }
 
     fn reading(&self) -> Result<Reading, ReadError> {

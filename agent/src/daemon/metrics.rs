@@ -107,6 +107,11 @@ fn set(registry: &mut Registry, in_force: &InForce, durations: &Histogram) {
     gauge("generation", "Generation of the set in force", in_force.generation);
     gauge("failing_hooks", "Hooks that do not run what the set asks", in_force.failing as u64);
     gauge("set_unstored", "Whether the set in force would not outlive a restart", in_force.unstored.into());
+    gauge(
+        "set_waits_for_pods",
+        "Whether policies in force are for pods of which the API server has not told yet",
+        in_force.waits_for_pods.into(),
+    );
     let refused: Counter = Counter::default();
     refused.inc_by(in_force.refused);
     registry.register("refused_sets", "Sets refused as a whole", refused);
@@ -158,6 +163,27 @@ fn losses(registry: &mut Registry, reading: &Reading) {
         family.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
     }
     registry.register("lost_records", "Records of processes lost, and records not understood", family);
+    let cache = reading.totals.cache;
+    for (name, help, count) in [
+        ("processes_evicted", "Processes forgotten while they ran, as too many did", cache.evicted),
+        ("processes_missed", "Processes of events that were not known", cache.missed),
+        (
+            "processes_unfollowed",
+            "Processes older than the agent for which the kernel's map had no room",
+            cache.unfollowed,
+        ),
+        (
+            "process_texts_cut",
+            "Processes of which only the beginnings of paths and arguments are kept",
+            cache.cut,
+        ),
+        ("orphaned_arguments", "Arguments of execs whose record never came", cache.orphaned_arguments),
+        ("misplaced_pods", "Changes of pods that were not in force at once", reading.totals.misplaced),
+    ] {
+        let counter: Counter = Counter::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    }
     let family = Counters::default();
     for (hook, count) in &reading.missed {
         family.get_or_create(&vec![("hook", hook.to_string())]).inc_by(*count);
@@ -203,6 +229,8 @@ fn counter_name(counter: PolicyCounter) -> &'static str {
 mod tests {
     use super::*;
     use crate::loader::{PolicyCounts, PolicyName};
+    use crate::process::CacheCounters;
+    use crate::session::Totals;
     use prometheus_client::metrics::histogram::exponential_buckets;
 
     #[test]
@@ -215,13 +243,16 @@ mod tests {
         let policy = PolicyName { namespace: "web".into(), name: "files".into() };
         let mut values = [0; api::artefact::POLICY_COUNTERS as usize];
         values[PolicyCounter::Override as usize] = 7;
-        let reading = Reading { policies: vec![PolicyCounts { policy, values }], ..Reading::default() };
+        let cache = CacheCounters { evicted: 3, ..CacheCounters::default() };
+        let totals = Totals { misplaced: 2, cache, ..Totals::default() };
+        let policies = vec![PolicyCounts { policy, values }];
+        let reading = Reading { policies, totals, ..Reading::default() };
         let connection = Connection { connected: true, calls: 3, ..Connection::default() };
         let text = render(&Shown {
             reading: Some(&reading),
             events: &EventCounts::default(),
             readers: &HubCounters::default(),
-            in_force: &InForce { generation: 5, failing: 1, ..InForce::default() },
+            in_force: &InForce { generation: 5, failing: 1, waits_for_pods: true, ..InForce::default() },
             durations: &Histogram::new(exponential_buckets(0.01, 2.0, 3)),
             connection: Some(&connection),
         });
@@ -233,6 +264,9 @@ mod tests {
             "ferragon_operator_calls_total 3",
             r#"ferragon_events_total{type="PROCESS_EXEC"} 0"#,
             r#"ferragon_lost_records_total{reason="exec"} 0"#,
+            "ferragon_processes_evicted_total 3",
+            "ferragon_misplaced_pods_total 2",
+            "ferragon_set_waits_for_pods 1",
             "ferragon_apply_seconds_count 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");

@@ -81,6 +81,8 @@ async fn serve(
         let listener = listener.map_err(DaemonError::system(what))?;
         tokio::spawn(http::serve(listener, Arc::clone(&watched)));
     }
+    let upkeep = Arc::clone(&applier);
+    tokio::spawn(async move { upkeep.keep_up().await });
     let socket = socket(config, hub)?;
     watched.is_open.store(true, Ordering::Relaxed);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");

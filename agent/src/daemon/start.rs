@@ -13,7 +13,7 @@ use super::store::Store;
 pub struct Loaded {
     /// The set in force.
     pub in_force: InForce,
-    /// A set was stored, and all of it runs.
+    /// A set was stored, and all of it runs, for all that it is for.
     pub is_whole: bool,
 }
 
@@ -37,7 +37,14 @@ pub fn load(store: &Store, engine: &mut dyn Engine) -> Loaded {
         generation: desired.generation,
         set_digest: in_force.set_digest().to_vec(),
         failing,
+        waits_for_pods: engine.waits_for_pods(),
         ..InForce::default()
     };
-    Loaded { in_force, is_whole: failing == 0 }
+    if in_force.waits_for_pods {
+        tracing::warn!(
+            "the stored set is for pods of which nobody has told yet: what a predecessor left stays until then"
+        );
+    }
+    let is_whole = failing == 0 && !in_force.waits_for_pods;
+    Loaded { in_force, is_whole }
 }

@@ -188,6 +188,14 @@ impl FakeKernel {
         self.state().maps.values().find(|contents| contents.shape.name == map)?.get(key)
     }
 
+    /// Puts an entry into the live map of this name, as a program of the kernel does: it is no happening.
+    pub fn put(&self, map: &str, key: &[u8], value: &[u8]) {
+        let mut state = self.state();
+        if let Some(contents) = state.maps.values_mut().find(|contents| contents.shape.name == map) {
+            contents.entries.insert(key.to_vec(), value.to_vec());
+        }
+    }
+
     /// All entries that were set in the live map of this name.
     pub fn entries(&self, map: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let state = self.state();

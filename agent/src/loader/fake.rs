@@ -14,7 +14,7 @@ use crate::kernel::{Errno, Kernel, MapShape, MapType, ProgramSpec};
 pub struct NoProcesses;
 
 impl RunningProcesses for NoProcesses {
-    fn running(&self) -> std::io::Result<Vec<Running>> {
+    fn running(&self, _: &mut dyn FnMut(u32)) -> std::io::Result<Vec<Running>> {
         Ok(Vec::new())
     }
 

@@ -1,6 +1,7 @@
 //! In: what happened to each hook. Out: the report of one application of a desired set, for logs and status.
 
 use api::artefact::ArtefactDigest;
+use api::event::HookError;
 
 use super::hook::HookKey;
 use super::policies::PolicyName;
@@ -23,7 +24,11 @@ impl ApplyReport {
     pub fn failures(&self) -> impl Iterator<Item = (&HookReport, &Failure)> {
         self.hooks.iter().filter_map(|hook| match &hook.outcome {
             Outcome::Failed(failure) => Some((hook, &**failure)),
-            Outcome::Unchanged | Outcome::Installed | Outcome::Replaced | Outcome::Removed => None,
+            Outcome::Unchanged
+            | Outcome::Installed
+            | Outcome::Replaced
+            | Outcome::Removed
+            | Outcome::Kept => None,
         })
     }
 }
@@ -33,9 +38,9 @@ impl ApplyReport {
 pub struct HookReport {
     /// Which.
     pub hook: HookKey,
-    /// What was desired; `None` if the hook was to be removed.
+    /// What was desired; `None` if the hook is not desired any more.
     pub digest: Option<ArtefactDigest>,
-    /// Policies of the desired artefact (of the old one if it was removed), sorted.
+    /// Policies of the desired artefact (of the old one if none is desired), sorted.
     pub policies: Vec<PolicyName>,
     /// What became of it.
     pub outcome: Outcome,
@@ -52,6 +57,9 @@ pub enum Outcome {
     Replaced,
     /// Its program was taken away.
     Removed,
+    /// It is not desired any more, but one of its policies is on a hook that failed: it runs what it ran before, until
+    /// none is.
+    Kept,
     /// It runs what it ran before, if anything.
     Failed(Box<Failure>),
 }
@@ -76,6 +84,9 @@ pub enum FailureReason {
     /// The artefact contradicts itself.
     #[error("the compiled program is malformed ({0}); this is a bug of the compiler, please report it")]
     Malformed(&'static str),
+    /// A newer compiler's: its records could not be shown.
+    #[error("this agent cannot show the events of the compiled program: {0}; it is older than the compiler")]
+    Schema(HookError),
     /// Two artefacts want the same hook.
     #[error(
         "another compiled program is desired for the same hook; this is a bug of the compiler, please report it"

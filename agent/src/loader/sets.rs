@@ -160,6 +160,7 @@ pub struct ProcessSets<K: Kernel, P> {
     /// Where workloads are; empty: nobody tells.
     workloads: BTreeMap<CgroupId, Place>,
     knows_pods: bool,
+    has_list: bool,
 }
 
 #[derive(Debug)]
@@ -183,6 +184,7 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
             published: Tables::default(),
             workloads: BTreeMap::new(),
             knows_pods: false,
+            has_list: false,
         }
     }
 

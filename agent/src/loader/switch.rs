@@ -6,6 +6,7 @@ use std::time::Instant;
 use api::artefact::{ACTIVE_ALL, Artefact, SharedMap};
 
 use super::hook::HookKey;
+use super::policies::PolicyName;
 use super::report::{ApplyReport, FailureReason, HookReport, Leftover, Outcome};
 use super::sets::RunningProcesses;
 use super::stage::{Attached, Pin};
@@ -60,8 +61,7 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             report.hooks.push(entry(hook.clone(), artefact, digest, outcome));
             replaced.extend(old.map(|old| (hook, old)));
         }
-        let removed: Vec<HookKey> =
-            self.hooks.keys().filter(|hook| !desired.contains(*hook)).cloned().collect();
+        let removed = self.not_needed(desired, report);
         let removed: Vec<(HookKey, Attached<K>)> =
             removed.into_iter().filter_map(|hook| self.hooks.remove_entry(&hook)).collect();
         for (hook, old) in &removed {
@@ -77,6 +77,28 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
             self.let_go(&hook, old, true, now, report);
             report.hooks.push(HookReport { hook, digest: None, policies, outcome: Outcome::Removed });
         }
+    }
+
+    /// Hooks that are not desired any more, and may go: a policy that has moved to a hook which failed stays on the one
+    /// where it was, as long as that is so.
+    fn not_needed(&self, desired: &BTreeSet<HookKey>, report: &mut ApplyReport) -> Vec<HookKey> {
+        let failed: BTreeSet<PolicyName> =
+            report.failures().flat_map(|(hook, _)| hook.policies.iter().cloned()).collect();
+        let mut removed = Vec::new();
+        for (hook, running) in self.hooks.iter().filter(|(hook, _)| !desired.contains(*hook)) {
+            if !running.held.policies.iter().any(|policy| failed.contains(policy)) {
+                removed.push(hook.clone());
+                continue;
+            }
+            let policies = distinct(running.held.policies.iter().cloned());
+            report.hooks.push(HookReport {
+                hook: hook.clone(),
+                digest: None,
+                policies,
+                outcome: Outcome::Kept,
+            });
+        }
+        removed
     }
 
     /// One store. Where the new program runs before the old one, a call that is between the two at that instant would be

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use api::artefact::{
-    ACTIVE_ALL, Attach, Flavour, HookSchema, MapEntry, MapKind, MapSpec, ProcessSet, Reloc, RelocKind, SetOp,
-    SourceSpan,
+    ACTIVE_ALL, Attach, EventKind, Flavour, HookSchema, MapEntry, MapKind, MapSpec, ProcessSet, Reloc,
+    RelocKind, SetOp, SourceSpan,
 };
 
 use super::sets::Running;
@@ -22,7 +22,7 @@ impl RunningProcesses for Nobody {
         Ok(super::sets::Cgroup::default())
     }
 
-    fn running(&self) -> std::io::Result<Vec<Running>> {
+    fn running(&self, _: &mut dyn FnMut(u32)) -> std::io::Result<Vec<Running>> {
         Ok(Vec::new())
     }
 }
@@ -65,7 +65,7 @@ fn loader(kernel: &FakeKernel) -> TestLoader {
 }
 
 fn schema(policy: &str) -> HookSchema {
-    HookSchema { policy_name: policy.into(), ..HookSchema::default() }
+    HookSchema { policy_name: policy.into(), event: EventKind::Kprobe as i32, ..HookSchema::default() }
 }
 
 /// A program that names everything that can be relocated. `version` makes it differ from others on its hook.
@@ -121,6 +121,7 @@ fn outcomes(report: &ApplyReport) -> Vec<(String, &'static str)> {
         Outcome::Installed => "installed",
         Outcome::Replaced => "replaced",
         Outcome::Removed => "removed",
+        Outcome::Kept => "kept",
         Outcome::Failed(_) => "failed",
     };
     report.hooks.iter().map(|hook| (hook.hook.to_string(), word(hook))).collect()
@@ -366,6 +367,39 @@ fn malformed_and_doubled_artefacts_are_refused_alone() {
 }
 
 #[test]
+fn a_program_whose_events_could_not_be_shown_is_refused() {
+    let kernel = FakeKernel::new();
+    let mut loader = loader(&kernel);
+    let strange = HookSchema { event: 77, path: "spec.kprobes[1]".into(), ..schema("p") };
+    let hooks = vec![schema("p"), strange];
+    let report = loader.apply(&[Artefact { hooks, ..artefact(Flavour::Fentry, "f", &["p"], 1) }]);
+    let reason = report.failures().next().unwrap().1.to_string();
+    assert!(reason.contains("spec.kprobes[1]") && reason.contains("77"), "{reason}");
+    assert!(kernel.attached().is_empty());
+}
+
+/// An edit that moves a policy: its new hook fails, so it stays where it was; others' hooks go.
+#[test]
+fn a_policy_that_moves_to_a_hook_that_fails_stays_where_it_was() {
+    let kernel = FakeKernel::new();
+    let mut loader = loader(&kernel);
+    let [old, other] =
+        [artefact(Flavour::Lsm, "old", &["p", "q"], 1), artefact(Flavour::Lsm, "other", &["r"], 1)];
+    loader.apply(&[old.clone(), other]);
+    let new = artefact(Flavour::Lsm, "new", &["p"], 1);
+    kernel.fail(Call::ProgramLoad, 1, Errno(libc::EACCES));
+    let report = loader.apply(std::slice::from_ref(&new));
+    let named = |hook: &str, word| (format!("lsm:{hook}"), word);
+    assert_eq!(outcomes(&report), [named("new", "failed"), named("old", "kept"), named("other", "removed")]);
+    assert_eq!(loader.installed().iter().map(|hook| hook.digest).collect::<Vec<_>>(), [old.digest()]);
+    assert_eq!((kernel.attached().len(), active(&kernel, 0)), (1, 1));
+    // When it does not fail any more, the old one goes.
+    let report = loader.apply(&[new]);
+    assert_eq!(outcomes(&report), [named("new", "installed"), named("old", "removed")]);
+    assert_eq!(kernel.attached().len(), 1);
+}
+
+#[test]
 fn counters_belong_to_a_policy_as_long_as_it_is_there() {
     let kernel = FakeKernel::new();
     let mut loader = loader(&kernel);
@@ -516,7 +550,7 @@ fn a_replaced_or_removed_program_leaves_no_pin() {
     let (mut loader, _) = pinned_loader(&kernel, root.path());
     loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 1)]);
     let report =
-        loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 2), artefact(Flavour::Fentry, "g", &["p"], 1)]);
+        loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 2), artefact(Flavour::Fentry, "g", &["q"], 1)]);
     assert!(report.leftovers.is_empty());
     assert_eq!((pins_in(root.path(), "hook-"), kernel.attached().len()), (2, 2));
     // One that is never active, too.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
+use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -64,47 +65,53 @@ pub fn hierarchy() -> Option<PathBuf> {
 }
 
 /// All of them, at most as many as the kernel's table has room for. With `pods`, not the root alone.
-pub fn find(hierarchy: &Path, pods: bool) -> BTreeMap<CgroupId, Found> {
+///
+/// # Errors
+/// Not all that are there could be read, such as because too many files are open.
+pub fn find(hierarchy: &Path, pods: bool) -> io::Result<BTreeMap<CgroupId, Found>> {
     let mut found = BTreeMap::new();
-    let Ok(root) = fs::metadata(hierarchy) else { return found };
+    let root = fs::metadata(hierarchy)?;
     found.insert(CgroupId(root.ino()), Found { path: hierarchy.to_owned(), kind: Kind::Root });
     if !pods {
-        return found;
+        return Ok(found);
     }
-    for (name, entry) in folders(hierarchy) {
+    for (name, entry) in folders(hierarchy)? {
         if name::is_all_pods(&name) {
-            in_all_pods(&entry, &mut found);
+            in_all_pods(&entry, &mut found)?;
         } else if name::is_kubelet(&name) {
-            folders(&entry.path())
-                .filter(|(name, _)| name::is_all_pods(name))
-                .for_each(|(_, entry)| in_all_pods(&entry, &mut found));
-        }
-    }
-    found
-}
-
-fn in_all_pods(entry: &DirEntry, found: &mut BTreeMap<CgroupId, Found>) {
-    add(entry, Kind::AllPods, found);
-    for (name, entry) in folders(&entry.path()) {
-        match name::pod_uid(&name) {
-            Some(uid) => in_pod(&entry, uid, found),
-            // A class of service.
-            None => {
-                folders(&entry.path())
-                    .filter_map(|(name, entry)| Some((name::pod_uid(&name)?, entry)))
-                    .for_each(|(uid, entry)| in_pod(&entry, uid, found));
+            for (_, entry) in folders(&entry.path())?.iter().filter(|(name, _)| name::is_all_pods(name)) {
+                in_all_pods(entry, &mut found)?;
             }
         }
     }
+    Ok(found)
 }
 
-fn in_pod(entry: &DirEntry, uid: PodUid, found: &mut BTreeMap<CgroupId, Found>) {
+fn in_all_pods(entry: &DirEntry, found: &mut BTreeMap<CgroupId, Found>) -> io::Result<()> {
+    add(entry, Kind::AllPods, found);
+    for (name, entry) in folders(&entry.path())? {
+        if let Some(uid) = name::pod_uid(&name) {
+            in_pod(&entry, uid, found)?;
+            continue;
+        }
+        // A class of service.
+        for (name, entry) in folders(&entry.path())? {
+            if let Some(uid) = name::pod_uid(&name) {
+                in_pod(&entry, uid, found)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_pod(entry: &DirEntry, uid: PodUid, found: &mut BTreeMap<CgroupId, Found>) -> io::Result<()> {
     add(entry, Kind::Pod(uid.clone()), found);
-    for (name, entry) in folders(&entry.path()) {
+    for (name, entry) in folders(&entry.path())? {
         if let Some(id) = name::container_id(&name) {
             add(&entry, Kind::Container(uid.clone(), id.to_owned()), found);
         }
     }
+    Ok(())
 }
 
 fn add(entry: &DirEntry, kind: Kind, found: &mut BTreeMap<CgroupId, Found>) {
@@ -114,12 +121,26 @@ fn add(entry: &DirEntry, kind: Kind, found: &mut BTreeMap<CgroupId, Found>) {
     }
 }
 
-/// One that cannot be listed is gone.
-fn folders(path: &Path) -> impl Iterator<Item = (String, DirEntry)> + use<> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry)))
+/// None in one that is gone.
+fn folders(path: &Path) -> io::Result<Vec<(String, DirEntry)>> {
+    match list(path) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+fn list(path: &Path) -> io::Result<Vec<(String, DirEntry)>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // The kind comes with the list.
+        if entry.file_type()?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            folders.push((name, entry));
+        }
+    }
+    Ok(folders)
 }
 
 #[cfg(test)]
@@ -145,7 +166,7 @@ mod tests {
         }
         fs::create_dir_all(root.path().join(format!("system.slice/pod{UID}"))).unwrap();
         fs::write(root.path().join("kubepods/cgroup.procs"), "").unwrap();
-        let found = find(root.path(), true);
+        let found = find(root.path(), true).unwrap();
         let of = |kind: Kind| found.values().filter(|found| found.kind == kind).count();
         let uid = PodUid(UID.into());
         assert_eq!((of(Kind::Root), of(Kind::AllPods), of(Kind::Pod(uid.clone()))), (1, 3, 4));
@@ -154,7 +175,16 @@ mod tests {
         for (id, found) in &found {
             assert_eq!(fs::metadata(&found.path).unwrap().ino(), id.0);
         }
-        assert_eq!(find(root.path(), false).len(), 1);
-        assert!(find(Path::new("/nowhere"), true).is_empty());
+        assert_eq!(find(root.path(), false).unwrap().len(), 1);
+        assert!(find(Path::new("/nowhere"), true).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_not_gone() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(folders(&root.path().join("gone")).unwrap().len(), 0);
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(folders(&file).unwrap_err().raw_os_error(), Some(libc::ENOTDIR));
     }
 }

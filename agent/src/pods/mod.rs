@@ -54,6 +54,12 @@ pub struct Pods {
     looked: Option<Instant>,
     /// Something has changed since.
     asked: bool,
+    /// The last look, or what followed from it, failed.
+    failed: bool,
+    /// The last failure of a look, in words, until there is none.
+    said: String,
+    /// All pods have been told of.
+    has_list: bool,
     /// A pod has no cgroup yet, and is waited for until then.
     waits_until: Option<Instant>,
 }
@@ -77,9 +83,20 @@ impl Pods {
 
     /// Takes in what the API server tells.
     pub fn apply(&mut self, change: PodChange, now: Instant) {
+        self.has_list |= matches!(change, PodChange::Listed(_));
         self.directory.apply(change);
         self.asked = true;
         self.waits_until = Some(now + PATIENCE);
+    }
+
+    /// Whether all pods have been told of, at some time.
+    pub fn has_list(&self) -> bool {
+        self.has_list
+    }
+
+    /// What followed from the last look could not be put in force: there is to be another one soon.
+    pub fn try_again(&mut self) {
+        self.failed = true;
     }
 
     /// A process has executed something in this cgroup, whose directory has this name.
@@ -98,20 +115,29 @@ impl Pods {
     pub fn due(&self, now: Instant) -> Duration {
         let Some(looked) = self.looked else { return Duration::ZERO };
         let waits = self.waits_until.is_some_and(|until| now < until);
-        let pause = match (self.asked, waits) {
-            (true, _) => SOONEST,
-            (false, true) => WAITING,
-            (false, false) => LATEST,
+        let pause = match (self.failed, self.asked, waits) {
+            (true, ..) => WAITING,
+            (false, true, _) => SOONEST,
+            (false, false, true) => WAITING,
+            (false, false, false) => LATEST,
         };
         (looked + pause).saturating_duration_since(now)
     }
 
-    /// Looks at the cgroups, and says what has changed since the last look.
+    /// Looks at the cgroups, and says what has changed since the last look: nothing, if they cannot be read.
     pub fn look(&mut self, now: Instant) -> Vec<(CgroupId, Option<Place>)> {
         self.looked = Some(now);
         self.asked = false;
+        self.failed = false;
         let Some(hierarchy) = &self.hierarchy else { return Vec::new() };
-        let found = cgroups::find(hierarchy, self.expected);
+        let found = match cgroups::find(hierarchy, self.expected) {
+            Ok(found) => found,
+            Err(error) => {
+                self.unseen(&error);
+                return Vec::new();
+            }
+        };
+        self.said.clear();
         self.directory.meet(found.values().filter_map(Found::container));
         if !self.directory.lacks_cgroups(found.values().filter_map(Found::pod)) {
             self.waits_until = None;
@@ -126,6 +152,16 @@ impl Pods {
         std::mem::swap(&mut self.places, &mut places);
         changes.extend(places.into_keys().filter(|id| !self.places.contains_key(id)).map(|id| (id, None)));
         changes
+    }
+
+    /// What is known stays: a pod whose cgroup cannot be read is not gone.
+    fn unseen(&mut self, error: &std::io::Error) {
+        self.failed = true;
+        let why = error.to_string();
+        if self.said != why {
+            tracing::warn!("the cgroups of this host cannot be read, what is known of them stays: {why}");
+            self.said = why;
+        }
     }
 
     fn workload(&self, kind: &Kind) -> Workload {

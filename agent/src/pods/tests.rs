@@ -168,3 +168,31 @@ fn without_a_hierarchy_there_are_no_places() {
     assert!(pods.look(Instant::now()).is_empty() && !pods.has_hierarchy());
     assert!(pods.of_container(CONTAINER).is_some(), "events have their pod all the same");
 }
+
+/// Such as when too many files are open.
+#[test]
+fn a_pod_whose_cgroup_cannot_be_read_is_not_gone() {
+    let mut node = Node::new();
+    let pod = make(node.root.path(), &format!("kubepods/pod{}", uid(1)));
+    node.apply(applied(a_pod(1, "web", None)));
+    node.pods.look(node.now);
+    let before = node.pods.place(pod).cloned();
+    assert!(before.is_some());
+    let (all, away) = (node.root.path().join("kubepods"), node.root.path().join("away"));
+    fs::rename(&all, &away).unwrap();
+    // Cannot be listed, and is no folder that has gone.
+    std::os::unix::fs::symlink("kubepods", &all).unwrap();
+    node.pods.hierarchy = Some(all.clone());
+    assert_eq!(node.pods.look(node.now), []);
+    assert_eq!((node.pods.place(pod).cloned(), node.pods.due(node.now)), (before, WAITING));
+    // It can be read again, and the pod has gone.
+    node.pods.hierarchy = Some(node.root.path().to_owned());
+    fs::remove_file(&all).unwrap();
+    assert!(node.pods.look(node.now).contains(&(pod, None)));
+    // What could not be put in force is tried again soon, too.
+    node.pods.waits_until = None;
+    node.pods.try_again();
+    assert_eq!(node.pods.due(node.now), WAITING);
+    node.pods.look(node.now);
+    assert!(node.pods.due(node.now) > WAITING);
+}

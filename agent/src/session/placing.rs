@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Session;
+use crate::loader::Loader;
 use crate::loader::sets::WorkloadChange;
 use crate::pods::{PodChange, Pods};
 
@@ -13,12 +14,25 @@ use crate::pods::{PodChange, Pods};
 pub(super) struct Placing {
     /// To be tried again.
     left: Vec<WorkloadChange>,
-    failed: u64,
+    failures: u64,
+    /// The last failure, in words, until there is none.
+    said: String,
 }
 
 impl Placing {
-    pub(super) fn failed(&self) -> u64 {
-        self.failed
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The same again and again is said once.
+    fn failed(&mut self, why: String) {
+        self.failures += 1;
+        if self.said != why {
+            tracing::warn!(
+                "policies do not follow a change of this node's pods yet, it is tried again: {why}"
+            );
+            self.said = why;
+        }
     }
 }
 
@@ -48,6 +62,11 @@ impl Session {
         self.look(now);
     }
 
+    /// Whether policies in force are for pods of which the API server has not told yet.
+    pub fn waits_for_pods(&self) -> bool {
+        self.loader.as_ref().is_some_and(Loader::waits_for_pods)
+    }
+
     /// The pods of the node.
     pub fn pods(&self) -> &Pods {
         self.intake.cache.pods()
@@ -67,16 +86,18 @@ impl Session {
             let left = std::mem::take(&mut self.placing.left).into_iter();
             changes.extend(left.filter(|(cgroup, _)| !newer.contains(cgroup)));
         }
-        if changes.is_empty() {
+        let Some(loader) = &mut self.loader else { return };
+        if !changes.is_empty()
+            && let Err(error) = loader.workloads_changed(changes.clone())
+        {
+            self.placing.failed(error.to_string());
+            self.placing.left = changes;
+            self.intake.cache.pods_mut().try_again();
             return;
         }
-        let Some(loader) = &mut self.loader else { return };
-        if let Err(error) = loader.workloads_changed(changes.clone()) {
-            tracing::warn!(
-                "policies do not follow a change of this node's pods yet, it is tried again: {error}"
-            );
-            self.placing.failed += 1;
-            self.placing.left = changes;
+        self.placing.said.clear();
+        if self.intake.cache.pods().has_list() {
+            loader.pods_are_known();
         }
     }
 }

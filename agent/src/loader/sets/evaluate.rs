@@ -97,7 +97,11 @@ fn scan<K: Kernel>(
 ) -> Result<(), SetError> {
     let mut done = BTreeSet::new();
     for _ in 0..SCANS {
-        let processes = running.running().map_err(|error| SetError::List(error.into()))?;
+        // Before /proc: if the process executes something in between, what is read there is not of the image that the
+        // entry is of, and the program that sets bits refuses.
+        let mut entries = BTreeMap::new();
+        let read = &mut |tgid| drop(entries.insert(tgid, entry(kernel, objects, tgid)));
+        let processes = running.running(read).map_err(|error| SetError::List(error.into()))?;
         let places = places()?;
         let seen = |running: Running| {
             let cgroup = places.get(&running.tgid).copied();
@@ -107,7 +111,7 @@ fn scan<K: Kernel>(
         let mut found_new = false;
         for Seen { running: process, .. } in processes.values() {
             // Gone, or not in the map: then programs do not know it either.
-            let Some(entry) = entry(kernel, objects, process.tgid)? else { continue };
+            let Some(entry) = entries.remove(&process.tgid).transpose()?.flatten() else { continue };
             if done.contains(&(process.tgid, entry.start)) {
                 continue;
             }

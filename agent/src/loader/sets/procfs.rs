@@ -18,8 +18,9 @@ pub struct Running {
 
 /// Whoever knows the processes that run.
 pub trait RunningProcesses {
-    /// All that run now. Those that come and go meanwhile may be there or not.
-    fn running(&self) -> io::Result<Vec<Running>>;
+    /// All that run now. Those that come and go meanwhile may be there or not. Calls `before` with each thread group
+    /// before it looks at it: what was read there is no newer than what is given here.
+    fn running(&self, before: &mut dyn FnMut(u32)) -> io::Result<Vec<Running>>;
 
     /// Thread groups in this cgroup itself, and the cgroups right below it. One that is gone is empty.
     fn cgroup(&self, path: &Path) -> io::Result<Cgroup>;
@@ -48,13 +49,14 @@ impl ProcFs {
 }
 
 impl RunningProcesses for ProcFs {
-    fn running(&self) -> io::Result<Vec<Running>> {
+    fn running(&self, before: &mut dyn FnMut(u32)) -> io::Result<Vec<Running>> {
         let mut processes = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
-            let tgid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(tgid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            before(tgid);
             // A process that is gone by now needs no bits.
-            processes.extend(tgid.and_then(|tgid| read(&entry.path(), tgid)));
+            processes.extend(read(&entry.path(), tgid)?);
         }
         Ok(processes)
     }
@@ -78,12 +80,17 @@ impl RunningProcesses for ProcFs {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ESRCH))
 }
 
-fn read(directory: &Path, tgid: u32) -> Option<Running> {
-    let stat = fs::read(directory.join("stat")).ok()?;
-    Some(Running { tgid, parent: parent(&stat)?, exe: executable(directory) })
+/// `None` if it is gone. That there are too many open files, say, does not mean that.
+fn read(directory: &Path, tgid: u32) -> io::Result<Option<Running>> {
+    let stat = match fs::read(directory.join("stat")) {
+        Ok(stat) => stat,
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(parent(&stat).map(|parent| Running { tgid, parent, exe: executable(directory) }))
 }
 
 /// Fourth field. The second is the command in parentheses, which may hold anything, also parentheses and blanks.
@@ -132,11 +139,11 @@ mod tests {
 
     #[test]
     fn this_process_runs() {
-        let processes = ProcFs::at("/proc").running().unwrap();
+        let processes = ProcFs::at("/proc").running(&mut |_| ()).unwrap();
         let this = processes.iter().find(|process| process.tgid == std::process::id()).unwrap();
         assert_eq!(this.parent, std::os::unix::process::parent_id());
         let exe = std::env::current_exe().unwrap();
         assert_eq!(this.exe.as_deref(), Some(exe.as_os_str().as_bytes()));
-        assert!(ProcFs::at("/nowhere").running().is_err());
+        assert!(ProcFs::at("/nowhere").running(&mut |_| ()).is_err());
     }
 }

@@ -15,19 +15,29 @@ use super::*;
 use crate::kernel::fake::{Call, FakeKernel, Happening};
 use crate::pods::{PodLabels, Workload};
 
-/// What each scan finds; the last one again and again.
-#[derive(Debug)]
-struct Scans(RefCell<VecDeque<Vec<Running>>>, RefCell<BTreeMap<PathBuf, Cgroup>>);
+/// What each scan finds, the last one again and again; cgroups; the scans before whose end process 1 executes something.
+struct Scans {
+    found: RefCell<VecDeque<Vec<Running>>>,
+    cgroups: RefCell<BTreeMap<PathBuf, Cgroup>>,
+    execs: RefCell<VecDeque<Exec>>,
+}
+
+/// Changes the entry of process 1, with an answer of the program that sets bits to whoever has not seen that.
+type Exec = Box<dyn FnMut()>;
 
 impl RunningProcesses for Scans {
-    fn running(&self) -> io::Result<Vec<Running>> {
-        let mut scans = self.0.borrow_mut();
+    fn running(&self, before: &mut dyn FnMut(u32)) -> io::Result<Vec<Running>> {
+        let mut scans = self.found.borrow_mut();
         let next = if scans.len() > 1 { scans.pop_front() } else { scans.front().cloned() };
+        next.iter().flatten().for_each(|process| before(process.tgid));
+        if let Some(mut exec) = self.execs.borrow_mut().pop_front() {
+            exec();
+        }
         next.ok_or_else(|| io::Error::from_raw_os_error(libc::EACCES))
     }
 
     fn cgroup(&self, path: &Path) -> io::Result<Cgroup> {
-        Ok(self.1.borrow().get(path).cloned().unwrap_or_default())
+        Ok(self.cgroups.borrow().get(path).cloned().unwrap_or_default())
     }
 }
 
@@ -36,7 +46,9 @@ fn process(tgid: u32, parent: u32, exe: &str) -> Running {
 }
 
 fn sets(kernel: &FakeKernel, scans: Vec<Vec<Running>>) -> ProcessSets<FakeKernel, Scans> {
-    let sets = ProcessSets::new(set_objects(kernel), Scans(RefCell::new(scans.into()), RefCell::default()));
+    let found = RefCell::new(scans.into());
+    let scans = Scans { found, cgroups: RefCell::default(), execs: RefCell::default() };
+    let sets = ProcessSets::new(set_objects(kernel), scans);
     kernel.take_journal();
     sets
 }
@@ -137,6 +149,35 @@ fn what_executes_or_is_forked_meanwhile_is_looked_at_again() {
     assert_eq!(runs(&kernel), [[1, 7, 0, 1, 0, 0, 0, 0, 0], [2, 7, 0, 1, 0, 0, 0, 0, 0]]);
 }
 
+/// Read from /proc was the image before; bits of its binary would stay with the new one.
+#[test]
+fn what_executes_while_proc_is_read_does_not_get_its_former_bits() {
+    let kernel = FakeKernel::new();
+    let scans = vec![vec![process(1, 0, "/bin/a")], vec![process(1, 0, "/bin/b")]];
+    let mut sets = sets(&kernel, scans);
+    enter(&sets, &kernel, 1, 7, 0);
+    sets.acquire(&equal(&["/bin/a"])).unwrap();
+    sets.acquire(&equal(&["/bin/b"])).unwrap();
+    let entry = ProcessEntry {
+        start: 8,
+        parent_start: 0,
+        parent_tgid: 0,
+        flags: 0,
+        own: [0; PROCESS_WORDS],
+        parent: [0; PROCESS_WORDS],
+        inherited: [0; PROCESS_WORDS],
+    };
+    let (at, value) = (1u32.to_ne_bytes(), bytes_of(&entry).to_vec());
+    let on = kernel.clone();
+    sets.running.execs.borrow_mut().push_back(Box::new(move || {
+        on.put("processes", &at, &value);
+        on.answer_test_runs([0]);
+    }));
+    sets.settle(&kernel, |_| true).unwrap();
+    let own: Vec<_> = runs(&kernel).iter().map(|run| (run[1], run[3])).collect();
+    assert_eq!(own, [(7, 0b01), (8, 0b10)], "the first is refused, as another image runs by then");
+}
+
 #[test]
 fn bits_of_an_earlier_set_are_cleared_before_the_number_is_used_again() {
     let kernel = FakeKernel::new();
@@ -208,7 +249,10 @@ fn with_pod(kernel: &FakeKernel) -> ProcessSets<FakeKernel, Scans> {
     let mut sets = sets(kernel, vec![all]);
     let cgroup = |path: &str, processes: &[u32], below: &[&str]| {
         let below = below.iter().map(PathBuf::from).collect();
-        sets.running.1.borrow_mut().insert(path.into(), Cgroup { processes: processes.to_vec(), below });
+        sets.running
+            .cgroups
+            .borrow_mut()
+            .insert(path.into(), Cgroup { processes: processes.to_vec(), below });
     };
     cgroup("/", &[1], &["/kubepods"]);
     cgroup("/kubepods", &[], &["/kubepods/pod"]);
@@ -308,6 +352,18 @@ fn sets_of_workloads_need_somebody_who_tells() {
     assert_eq!(sets.acquire(&of_app("web")), Err(SetError::NoPods));
     sets.expect_pods();
     assert!(sets.acquire(&of_app("web")).is_ok());
+}
+
+#[test]
+fn sets_of_pods_wait_for_all_pods_to_be_known() {
+    let kernel = FakeKernel::new();
+    let mut sets = with_pod(&kernel);
+    sets.acquire(&workloads(true, None)).unwrap();
+    assert!(!sets.waits_for_pods(), "the host needs no pods");
+    sets.acquire(&of_app("web")).unwrap();
+    assert!(sets.waits_for_pods());
+    sets.pods_are_known();
+    assert!(!sets.waits_for_pods());
 }
 
 #[test]

@@ -34,6 +34,16 @@ impl<K: Kernel, P: RunningProcesses> ProcessSets<K, P> {
         self.knows_pods = true;
     }
 
+    /// All pods of the node have been told of, and what follows from that is in force.
+    pub fn pods_are_known(&mut self) {
+        self.has_list = true;
+    }
+
+    /// Whether policies select pods of which nobody has told yet: to their processes they do not apply.
+    pub fn waits_for_pods(&self) -> bool {
+        !self.has_list && self.sets.keys().any(ProcessSet::needs_pods)
+    }
+
     /// Takes in what changed: each exec from now on follows it, and all processes that are there already do when this
     /// returns. Costs as much as has changed. On error some changes may not be in force; [`ProcessSets::settle`] and the
     /// next change of the same cgroup try again.
