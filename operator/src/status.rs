@@ -138,6 +138,8 @@ pub struct View<'a> {
 }
 
 #[cfg(test)]
+mod argocd;
+#[cfg(test)]
 mod kstatus;
 #[cfg(test)]
 mod tests;
