@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 const TRIE_FROM: usize = 16;
 /// Bytes of a trie key: the kernel's limit (`LPM_DATA_SIZE_MAX`).
 const TRIE_KEY: usize = 256;
+/// Tests that have a bit in a trie's values.
+const TEST_BITS: usize = u64::BITS as usize;
 
 /// Where a text lies in its region.
 #[derive(Clone, Copy)]
@@ -34,8 +36,9 @@ impl Lower<'_> {
             tests.iter().partition(|test| fits_trie(&test.test));
         let values: usize = trie.iter().map(|test| values_of(&test.test).len()).sum();
         if values >= TRIE_FROM {
-            self.trie_tests(text, lie, &trie);
+            let beyond = self.trie_tests(text, lie, trie);
             self.inline_tests(text, lie, &inline);
+            self.inline_tests(text, lie, &beyond);
         } else {
             self.inline_tests(text, lie, tests);
         }
@@ -117,8 +120,9 @@ impl Lower<'_> {
         }
     }
 
-    fn trie_tests(&mut self, text: usize, lie: Lie, tests: &[&TestUse]) {
-        let trie = Trie::build(tests);
+    /// Returns the tests that have no bit in the trie.
+    fn trie_tests<'t>(&mut self, text: usize, lie: Lie, tests: Vec<&'t TestUse>) -> Vec<&'t TestUse> {
+        let (trie, beyond) = Trie::build(tests);
         let map = self.maps.len() as u32;
         self.maps.push(trie.spec);
         let region = scratch::region(text);
@@ -166,6 +170,7 @@ impl Lower<'_> {
             self.clear(test.fails);
             self.asm.bind(done);
         }
+        beyond
     }
 }
 
@@ -193,16 +198,15 @@ struct Trie<'t> {
 }
 
 impl<'t> Trie<'t> {
-    fn build(tests: &[&'t TestUse]) -> Trie<'t> {
-        let asked_by = |bit: u32| tests.iter().filter(|test| test.asked() >> bit & 1 == 1).count();
-        let simple = (0..u64::BITS)
-            .filter(|bit| asked_by(*bit) == 1 && tests.iter().all(|test| test.fails >> bit & 1 == 0))
-            .fold(0u64, |mask, bit| mask | 1 << bit);
-        // At most 64 selectors ask in a bank, so at most 64 tests are left.
-        let others: Vec<_> =
-            tests.iter().copied().filter(|test| test.asked() & !simple != 0).take(64).collect();
+    /// A selector may ask several tests, so there can be more of them than bits: those that find none are returned.
+    fn build(mut tests: Vec<&'t TestUse>) -> (Trie<'t>, Vec<&'t TestUse>) {
+        let (_, all) = Self::divide(&tests);
+        let beyond = all.get(TEST_BITS..).unwrap_or_default().to_vec();
+        tests.retain(|test| !beyond.iter().any(|other| std::ptr::eq(*other, *test)));
+        // Without them, more selectors ask one test only; never fewer.
+        let (simple, others) = Self::divide(&tests);
         let mut keys: BTreeMap<Vec<u8>, [u64; 2]> = BTreeMap::new();
-        for test in tests {
+        for test in &tests {
             let bit = others.iter().position(|other| std::ptr::eq(*other, *test));
             let words = [test.holds & simple, bit.map_or(0, |bit| 1 << bit)];
             for value in values_of(&test.test) {
@@ -214,7 +218,16 @@ impl<'t> Trie<'t> {
                 entry.iter_mut().zip(words).for_each(|(have, more)| *have |= more);
             }
         }
-        Trie { spec: spec(inherit(keys)), simple, others }
+        (Trie { spec: spec(inherit(keys)), simple, others }, beyond)
+    }
+
+    /// Selectors that ask one positive test and nothing else, and the tests that others ask.
+    fn divide(tests: &[&'t TestUse]) -> (u64, Vec<&'t TestUse>) {
+        let asked_by = |bit: u32| tests.iter().filter(|test| test.asked() >> bit & 1 == 1).count();
+        let simple = (0..u64::BITS)
+            .filter(|bit| asked_by(*bit) == 1 && tests.iter().all(|test| test.fails >> bit & 1 == 0))
+            .fold(0u64, |mask, bit| mask | 1 << bit);
+        (simple, tests.iter().copied().filter(|test| test.asked() & !simple != 0).collect())
     }
 }
 

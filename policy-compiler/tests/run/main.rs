@@ -4,6 +4,7 @@
 mod budget;
 mod choices;
 mod compare;
+mod document;
 mod examples;
 mod losses;
 mod machine;
@@ -16,6 +17,7 @@ mod properties;
 mod random;
 mod record;
 mod scenario;
+mod texts;
 mod vm;
 mod workloads;
 mod world;
