@@ -16,4 +16,4 @@ pub mod resolve;
 pub mod typed;
 
 pub use kernel::Kernel;
-pub use pipeline::{Compiled, compile};
+pub use pipeline::{Compiled, compile, compile_beside};

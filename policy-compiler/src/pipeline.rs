@@ -10,9 +10,9 @@ use crate::typed::{PolicyKey, TypedPolicy};
 use api::artefact::{Artefact, Attach};
 use std::collections::BTreeMap;
 
-/// Hook entries on one attach point. Each adds about 230 instructions to its program, and the verifier's time grows
-/// faster than that: 300 entries take it 3 s, 800 take 28 s (6.18, 2 cores). 256 fill four candidate masks.
-pub const ENTRIES_PER_HOOK: usize = 256;
+/// Selectors on one attach point. Each adds about 230 instructions to its program, and the verifier's time grows
+/// faster than that: 300 take it 3 s, 800 take 28 s (6.18, 2 cores). 256 fill four candidate masks.
+pub const SELECTORS_PER_HOOK: usize = 256;
 
 /// What came of a set of policies on one kernel.
 #[derive(Debug, Default)]
@@ -26,61 +26,114 @@ pub struct Compiled {
 }
 
 /// Compiles policies for a kernel. Each policy is judged alone: one that this kernel cannot run changes nothing for
-/// the others. The result does not depend on the order of `policies`.
+/// the others. Of those that do not fit together the later ones by key are refused. The result does not depend on the
+/// order of `policies`.
 pub fn compile(policies: &[TypedPolicy], kernel: &Kernel) -> Compiled {
-    let mut sorted: Vec<&TypedPolicy> = policies.iter().collect();
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
+    compile_beside(policies, kernel, |_| false)
+}
+
+/// Like [`compile`], but policies for which `runs` is true, those that are in force already in this very version, do not
+/// give way to others: one that does not fit beside them is refused.
+pub fn compile_beside(
+    policies: &[TypedPolicy],
+    kernel: &Kernel,
+    runs: impl Fn(&TypedPolicy) -> bool,
+) -> Compiled {
+    let mut sorted: Vec<(bool, &TypedPolicy)> =
+        policies.iter().map(|policy| (!runs(policy), policy)).collect();
+    sorted.sort_by(|(new, policy), (other_new, other)| (new, &policy.key).cmp(&(other_new, &other.key)));
     let mut out = Compiled::default();
-    let mut hooks = Vec::new();
-    let mut room = Room::default();
-    for policy in sorted {
+    let mut alone_fine = Vec::new();
+    for (_, policy) in sorted {
         let mut notes = Vec::new();
-        match alone(policy, kernel, &mut notes).and_then(|resolved| room.take(resolved)) {
-            Ok(resolved) => {
-                hooks.extend(resolved);
-                out.accepted.push(policy.key.clone());
-            }
+        match alone(policy, kernel, &mut notes) {
+            Ok(resolved) => alone_fine.push(resolved),
             Err(problems) => notes.extend(problems),
         }
-        if !notes.is_empty() {
-            out.diagnostics.entry(policy.key.clone()).or_default().extend(notes);
-        }
+        out.tell(&policy.key, notes);
     }
-    match together(hooks, kernel) {
-        Ok(artefacts) => out.artefacts = artefacts,
-        Err(misfit) => refuse(&mut out, policies, kernel, *misfit),
-    }
+    out.artefacts = fit(alone_fine, kernel, &mut out);
+    out.accepted.sort();
     out
 }
 
-/// Entries by attach point so far.
+impl Compiled {
+    fn tell(&mut self, key: &PolicyKey, notes: Vec<Diagnostic>) {
+        if !notes.is_empty() {
+            self.diagnostics.entry(key.clone()).or_default().extend(notes);
+        }
+    }
+}
+
+/// A policy and its hooks.
+type Resolved<'a> = (&'a TypedPolicy, Vec<ResolvedHook<'a>>);
+
+/// Takes in what fits together, earlier ones first.
+fn fit(mut wanted: Vec<Resolved<'_>>, kernel: &Kernel, out: &mut Compiled) -> Vec<Artefact> {
+    let mut room = Room::default();
+    wanted.retain(|(policy, hooks)| match room.take(hooks) {
+        Ok(()) => true,
+        Err(problems) => {
+            out.tell(&policy.key, problems);
+            false
+        }
+    });
+    loop {
+        let problem = match together(&wanted, kernel) {
+            Ok(artefacts) => {
+                out.accepted = wanted.iter().map(|(policy, _)| policy.key.clone()).collect();
+                return artefacts;
+            }
+            Err(problem) => problem,
+        };
+        // The first with which they are too much; those after it may fit.
+        let (mut fits, mut too_many) = (0, wanted.len());
+        let mut problem = problem;
+        while too_many - fits > 1 {
+            let middle = fits + (too_many - fits) / 2;
+            match together(wanted.get(..middle).unwrap_or_default(), kernel) {
+                Ok(_) => fits = middle,
+                Err(found) => (too_many, problem) = (middle, found),
+            }
+        }
+        if too_many == 0 {
+            return Vec::new();
+        }
+        let (policy, _) = wanted.remove(too_many - 1);
+        out.tell(&policy.key, vec![problem]);
+    }
+}
+
+/// Selectors by attach point so far; a hook without counts as one.
 #[derive(Default)]
 struct Room(BTreeMap<Attach, usize>);
 
 impl Room {
-    /// Takes a policy's entries in, all or none.
-    fn take<'a>(&mut self, hooks: Vec<ResolvedHook<'a>>) -> Result<Vec<ResolvedHook<'a>>, Vec<Diagnostic>> {
+    /// Takes a policy's selectors in, all or none.
+    fn take(&mut self, hooks: &[ResolvedHook<'_>]) -> Result<(), Vec<Diagnostic>> {
         let mut with = self.0.clone();
         let mut problems = Vec::new();
-        for hook in &hooks {
+        for hook in hooks {
+            let selectors = hook.hook.selectors.len().max(1);
             for point in hook.entry.iter().chain(&hook.exit).chain(&hook.save) {
-                let entries = with.entry(point.attach.clone()).or_default();
-                *entries += 1;
-                if *entries > ENTRIES_PER_HOOK {
+                let taken = with.entry(point.attach.clone()).or_default();
+                if *taken + selectors > SELECTORS_PER_HOOK {
                     let message = format!(
-                        "`{}` has {ENTRIES_PER_HOOK} hooks of other policies already",
+                        "`{}` has room for {SELECTORS_PER_HOOK} selectors; those of other policies take {taken}, \
+                         this hook has {selectors}",
                         point.attach.target
                     );
                     let problem = Diagnostic::error(Code::Limit, hook.hook.path.clone(), message);
-                    problems.push(problem.with_help("put several values or selectors into one policy"));
+                    problems.push(problem.with_help("put several values into one selector"));
                 }
+                *taken += selectors;
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
         self.0 = with;
-        Ok(hooks)
+        Ok(())
     }
 }
 
@@ -89,48 +142,28 @@ fn alone<'a>(
     policy: &'a TypedPolicy,
     kernel: &Kernel,
     notes: &mut Vec<Diagnostic>,
-) -> Result<Vec<ResolvedHook<'a>>, Vec<Diagnostic>> {
+) -> Result<Resolved<'a>, Vec<Diagnostic>> {
     let resolved = resolve(policy, kernel, notes)?;
     for program in plan(resolved.clone(), kernel)? {
         lower(&program, kernel).map_err(|problem| vec![problem])?;
     }
-    Ok(resolved)
+    Ok((policy, resolved))
 }
 
-/// Why the policies do not compile together, and which of them to leave out.
-struct Misfit {
-    policy: Option<PolicyKey>,
-    problem: Diagnostic,
-}
-
-fn together(hooks: Vec<ResolvedHook<'_>>, kernel: &Kernel) -> Result<Vec<Artefact>, Box<Misfit>> {
-    let last = hooks.last().map(|hook| hook.policy.key.clone());
+/// The programs of all these policies, or why they are too much together.
+fn together(policies: &[Resolved<'_>], kernel: &Kernel) -> Result<Vec<Artefact>, Diagnostic> {
+    let mut sorted: Vec<&Resolved<'_>> = policies.iter().collect();
+    sorted.sort_by_key(|(policy, _)| &policy.key);
+    let hooks = sorted.into_iter().flat_map(|(_, hooks)| hooks.iter().cloned()).collect();
     let programs = plan(hooks, kernel).map_err(|problems| {
         let unknown = || Diagnostic::error(Code::Limit, "", "the policies do not fit together");
-        let problem = problems.into_iter().next().unwrap_or_else(unknown);
-        Box::new(Misfit { policy: last.clone(), problem })
+        problems.into_iter().next().unwrap_or_else(unknown)
     })?;
-    let mut artefacts = Vec::new();
-    for program in &programs {
-        let (finished, maps) = lower(program, kernel).map_err(|problem| {
-            let key = program.entries.last().map(|entry| entry.hook.policy.key.clone());
-            Box::new(Misfit { policy: key.or_else(|| last.clone()), problem })
-        })?;
-        artefacts.push(artefact(program, finished, maps));
-    }
-    Ok(artefacts)
-}
-
-/// Too much together: leaves out the last policy of the program that does not fit, and tries again.
-fn refuse(out: &mut Compiled, policies: &[TypedPolicy], kernel: &Kernel, misfit: Misfit) {
-    let Some(key) = misfit.policy else { return };
-    let rest: Vec<TypedPolicy> = policies.iter().filter(|policy| policy.key != key).cloned().collect();
-    if rest.len() == policies.len() {
-        return;
-    }
-    let mut again = compile(&rest, kernel);
-    again.diagnostics.entry(key).or_default().push(misfit.problem);
-    *out = again;
+    let emit = |program| {
+        let (finished, maps) = lower(program, kernel)?;
+        Ok(artefact(program, finished, maps))
+    };
+    programs.iter().map(emit).collect()
 }
 
 #[cfg(test)]
@@ -139,26 +172,85 @@ mod tests {
     use api::artefact::Flavour;
     use api::profile::KernelProfile;
 
-    #[test]
-    fn policies_beyond_a_hooks_room_are_refused_and_the_others_run() {
+    fn kernel() -> Kernel {
         let btf =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/kernel-6.btf")).expect("fixture");
-        let profile =
-            KernelProfile { btf, flavours: vec![Flavour::Fentry as i32], ..KernelProfile::default() };
-        let kernel = Kernel::new(profile).expect("BTF");
-        let text = |i: usize| {
-            format!(
-                "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {{name: p{i:03}}}\nspec:\n  kprobes:\n  - {{call: tcp_connect, syscall: false}}\n"
-            )
-        };
-        let policies: Vec<TypedPolicy> = (0..ENTRIES_PER_HOOK + 2)
-            .flat_map(|i| crate::check::check_yaml(&text(i)))
-            .filter_map(|checked| checked.policy)
-            .collect();
-        let compiled = compile(&policies, &kernel);
-        assert_eq!(compiled.accepted.len(), ENTRIES_PER_HOOK);
-        assert_eq!(compiled.artefacts.first().map(|artefact| artefact.hooks.len()), Some(ENTRIES_PER_HOOK));
-        let refused: Vec<String> = compiled.diagnostics.keys().map(ToString::to_string).collect();
-        assert_eq!(refused, ["p256", "p257"]);
+        let flavours = vec![Flavour::Fentry as i32, Flavour::Tracepoint as i32];
+        Kernel::new(KernelProfile { btf, flavours, ..KernelProfile::default() }).expect("BTF")
+    }
+
+    fn policies(text: &str) -> Vec<TypedPolicy> {
+        let checked = crate::check::check_yaml(text).into_iter();
+        checked.map(|checked| checked.policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))).collect()
+    }
+
+    fn document(name: &str, hook: &str) -> String {
+        format!(
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {{name: {name}}}\nspec:\n{hook}---\n"
+        )
+    }
+
+    /// A hook with so many selectors, each of another process.
+    fn connects(name: &str, selectors: usize) -> String {
+        let selector = |i| format!("    - matchPIDs: [{{operator: In, values: [{}]}}]\n", i + 1);
+        let selectors: String = (0..selectors).map(selector).collect();
+        let list = if selectors.is_empty() { "" } else { "    selectors:\n" };
+        document(name, &format!("  kprobes:\n  - call: tcp_connect\n    syscall: false\n{list}{selectors}"))
+    }
+
+    fn refused(compiled: &Compiled) -> Vec<String> {
+        compiled.diagnostics.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn policies_beyond_a_hooks_room_are_refused_and_the_others_run() {
+        let many = (0..SELECTORS_PER_HOOK + 2).map(|i| connects(&format!("p{i:03}"), 0));
+        let compiled = compile(&policies(&many.collect::<String>()), &kernel());
+        assert_eq!(compiled.accepted.len(), SELECTORS_PER_HOOK);
+        assert_eq!(compiled.artefacts.first().map(|artefact| artefact.hooks.len()), Some(SELECTORS_PER_HOOK));
+        assert_eq!(refused(&compiled), ["p256", "p257"]);
+    }
+
+    #[test]
+    fn the_room_of_a_hook_is_counted_in_selectors() {
+        let many = (0..SELECTORS_PER_HOOK / 5 + 1).map(|i| connects(&format!("p{i:03}"), 5));
+        let text = many.chain([connects("q", 1), connects("r", 1)]).collect::<String>();
+        let compiled = compile(&policies(&text), &kernel());
+        assert_eq!(refused(&compiled), ["p051", "r"]);
+    }
+
+    #[test]
+    fn a_new_policy_never_takes_the_room_of_one_that_runs() {
+        let running: String = (0..SELECTORS_PER_HOOK).map(|i| connects(&format!("p{i:03}"), 0)).collect();
+        let running = policies(&running);
+        let mut all = policies(&connects("a-new-one", 0));
+        all.extend(running.clone());
+        let compiled = compile_beside(&all, &kernel(), |policy| running.contains(policy));
+        assert_eq!(refused(&compiled), ["a-new-one"]);
+        // A changed version is a new one.
+        all.extend(policies(&connects("p007", 1)));
+        all.retain(|policy| policy != &running[7]);
+        let compiled = compile_beside(&all, &kernel(), |policy| running.contains(policy));
+        assert_eq!(refused(&compiled), ["p007"], "`a-new-one` comes first by its key");
+    }
+
+    /// Two strings each; four distinct ones fit into a program.
+    fn strings(name: &str, args: [u32; 2]) -> String {
+        let args = args.map(|index| format!("    - {{index: {index}, type: string}}\n")).concat();
+        let hook = format!("  kprobes:\n  - call: fixture_strings\n    syscall: false\n    args:\n{args}");
+        document(name, &hook)
+    }
+
+    #[test]
+    fn of_policies_that_do_not_fit_one_program_the_new_one_goes_and_bystanders_stay() {
+        let text =
+            [strings("b", [0, 1]), strings("c", [2, 3]), strings("a", [4, 0]), strings("d", [0, 1])].concat();
+        let all = policies(&text);
+        let compiled = compile(&all, &kernel());
+        assert_eq!(refused(&compiled), ["c"], "by key, as none runs");
+        let compiled =
+            compile_beside(&all, &kernel(), |policy| ["b", "c"].contains(&policy.key.name.as_str()));
+        assert_eq!(refused(&compiled), ["a"]);
+        assert_eq!(compiled.accepted.len(), 3);
     }
 }

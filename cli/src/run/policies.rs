@@ -9,7 +9,7 @@ use agent::session::Session;
 use policy_compiler::check::check_yaml;
 use policy_compiler::diagnostic::{Code, Diagnostic};
 use policy_compiler::typed::{PolicyKey, TypedPolicy};
-use policy_compiler::{Compiled, Kernel, compile};
+use policy_compiler::{Compiled, Kernel, compile_beside};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -104,14 +104,9 @@ impl Policies {
     /// Compiles and loads. Policies that this kernel refuses fall back to their last good version.
     pub fn apply(&mut self, kernel: &mut Kernel, session: &mut Session) {
         kernel.add_tracepoints(more_formats(&tracepoints_of(self.wanted())));
-        let wanted: Vec<TypedPolicy> = self.wanted().cloned().collect();
-        let compiled = compile(&wanted, kernel);
-        self.settle(&compiled);
-        self.report_problems();
+        let mut compiled = self.choose(kernel);
         // Each round leaves out at least one file's new version, so there are at most as many as files.
         for _ in 0..=self.files.len() {
-            let set: Vec<TypedPolicy> = self.files.values().flat_map(|file| &file.good).cloned().collect();
-            let compiled = compile(&set, kernel);
             let report = session.apply(&compiled.artefacts);
             report.leftovers.iter().for_each(|leftover| eprintln!("ferra: {leftover}"));
             self.accepted = compiled.accepted.len();
@@ -123,23 +118,79 @@ impl Policies {
                 let names: Vec<String> = hook.policies.iter().map(ToString::to_string).collect();
                 eprintln!("ferra: {} (policies {}): {failure}", hook.hook, names.join(", "));
             }
-            if !self.revert(&failed) {
+            let at_fault =
+                |file: &File| file.good.iter().any(|policy| failed.contains(&policy.key.to_string()));
+            if !self.revert(at_fault) {
                 break;
             }
+            self.report_problems();
+            compiled = self.choose(kernel);
         }
         for file in self.files.values_mut() {
             file.loaded.clone_from(&file.good);
         }
     }
 
-    /// The kernel refused a program with these policies: files whose new version is among them go back to what was
-    /// loaded before, whole, so that no policy runs with only some of its hooks. False: there is none.
-    fn revert(&mut self, failed: &BTreeSet<String>) -> bool {
+    /// Settles which version of each file is good, and compiles those.
+    fn choose(&mut self, kernel: &Kernel) -> Compiled {
+        let wanted: Vec<TypedPolicy> = self.wanted().cloned().collect();
+        let compiled = self.compile(&wanted, kernel);
+        self.settle(&compiled);
+        loop {
+            let set: Vec<TypedPolicy> = self.files.values().flat_map(|file| &file.good).cloned().collect();
+            let compiled = self.compile(&set, kernel);
+            // An older version that comes back may need the room that another file's new version was given.
+            let (missing, news) = self.left_out(&compiled);
+            self.tell(news);
+            if missing.is_empty() || !self.revert(|file| file.good.iter().any(|it| missing.contains(&it.key)))
+            {
+                self.report_problems();
+                return compiled;
+            }
+        }
+    }
+
+    /// Compiles policies so that those that are loaded do not give way to others.
+    fn compile(&self, policies: &[TypedPolicy], kernel: &Kernel) -> Compiled {
+        let loaded: Vec<&TypedPolicy> = self.files.values().flat_map(|file| &file.loaded).collect();
+        compile_beside(policies, kernel, |policy| loaded.contains(&policy))
+    }
+
+    /// Good policies that the compiler refused, and what is to be said of them.
+    fn left_out(&self, compiled: &Compiled) -> (BTreeSet<PolicyKey>, Vec<(PathBuf, String)>) {
+        let accepted: BTreeSet<&PolicyKey> = compiled.accepted.iter().collect();
+        let (mut missing, mut news) = (BTreeSet::new(), Vec::new());
+        for (path, file) in &self.files {
+            for policy in file.good.iter().filter(|policy| !accepted.contains(&policy.key)) {
+                let found = compiled.diagnostics.get(&policy.key).map(Vec::as_slice).unwrap_or_default();
+                let messages = messages(path, Some(&policy.key), found);
+                news.extend(messages.into_iter().map(|message| (path.clone(), message)));
+                if file.good == file.loaded {
+                    let message = format!("{}: policy {} does not run any more", path.display(), policy.key);
+                    news.push((path.clone(), message));
+                }
+                missing.insert(policy.key.clone());
+            }
+        }
+        (missing, news)
+    }
+
+    fn tell(&mut self, news: Vec<(PathBuf, String)>) {
+        for (path, message) in news {
+            if let Some(file) = self.files.get_mut(&path) {
+                file.refused = true;
+                file.news.push(message);
+            }
+        }
+    }
+
+    /// Files at fault whose new version is not loaded yet go back to what was loaded before, whole, so that no policy
+    /// runs with only some of its hooks. False: there is none.
+    fn revert(&mut self, at_fault: impl Fn(&File) -> bool) -> bool {
         let mut reverted = false;
         for (path, file) in &mut self.files {
-            let at_fault = file.good.iter().any(|policy| failed.contains(&policy.key.to_string()));
-            if at_fault && file.good != file.loaded {
-                eprintln!("{}: not loaded{}", path.display(), kept(&file.loaded));
+            if at_fault(file) && file.good != file.loaded {
+                file.news.push(format!("{}: not loaded{}", path.display(), kept(&file.loaded)));
                 file.good.clone_from(&file.loaded);
                 file.refused = true;
                 reverted = true;
@@ -230,4 +281,69 @@ fn kept(good: &[TypedPolicy]) -> &'static str {
 fn messages(path: &Path, key: Option<&PolicyKey>, found: &[Diagnostic]) -> Vec<String> {
     let policy = key.map(|key| format!(" policy {key}:")).unwrap_or_default();
     found.iter().map(|problem| format!("{}:{policy} {problem}", path.display())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::artefact::Flavour;
+    use api::profile::KernelProfile;
+
+    fn kernel() -> Kernel {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-compiler/fixtures/kernel-6.btf");
+        let btf = std::fs::read(path).expect("the fixture is there");
+        let flavours = vec![Flavour::Fentry as i32];
+        Kernel::new(KernelProfile { btf, flavours, ..KernelProfile::default() }).expect("BTF")
+    }
+
+    /// A file with a policy that reads two of the texts; a program has room for four.
+    fn file(name: &str, texts: [u32; 2]) -> (PathBuf, Change) {
+        let text = format!(
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {{name: {name}}}\nspec:\n  kprobes:\n  - \
+             call: fixture_strings\n    syscall: false\n    args:\n    - {{index: {}, type: string}}\n    - {{index: {}, \
+             type: string}}\n",
+            texts[0], texts[1]
+        );
+        (PathBuf::from(format!("{name}.yaml")), Change::Text(text))
+    }
+
+    /// Takes changes in as if the kernel took all programs; gives the policies that run.
+    fn step(policies: &mut Policies, changes: Vec<(PathBuf, Change)>) -> Vec<String> {
+        policies.update(changes);
+        let compiled = policies.choose(&kernel());
+        for file in policies.files.values_mut() {
+            file.loaded.clone_from(&file.good);
+        }
+        compiled.accepted.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_new_policy_that_does_not_fit_is_refused_and_the_running_ones_stay() {
+        let mut policies = Policies::default();
+        assert_eq!(step(&mut policies, vec![file("m", [0, 1]), file("z", [2, 3])]), ["m", "z"]);
+        assert!(!policies.any_refused());
+        assert_eq!(step(&mut policies, vec![file("a", [4, 0])]), ["m", "z"]);
+        assert!(policies.files[Path::new("a.yaml")].refused && !policies.files[Path::new("z.yaml")].refused);
+    }
+
+    #[test]
+    fn an_edit_that_does_not_fit_keeps_its_old_version_before_a_new_file() {
+        let mut policies = Policies::default();
+        step(&mut policies, vec![file("m", [0, 1]), file("z", [2, 3])]);
+        // The edit of `z` makes room for `a`, but is refused for another reason.
+        let broken = file("z", [0, 9]);
+        assert_eq!(step(&mut policies, vec![broken, file("a", [4, 0])]), ["m", "z"]);
+        let z = &policies.files[Path::new("z.yaml")];
+        assert_eq!(z.good[0].hooks[0].args[0].index, 2, "the last good version is in force");
+        assert!(z.refused && policies.files[Path::new("a.yaml")].refused);
+    }
+
+    #[test]
+    fn a_running_policy_that_the_compiler_drops_is_told() {
+        let mut policies = Policies::default();
+        step(&mut policies, vec![file("m", [0, 1])]);
+        let (missing, news) = policies.left_out(&Compiled::default());
+        assert_eq!(missing.len(), 1);
+        assert!(news[0].1.contains("policy m does not run any more"), "{news:?}");
+    }
 }
