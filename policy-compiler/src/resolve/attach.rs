@@ -189,6 +189,9 @@ impl<'a> Resolver<'a, '_> {
         };
         let abi = Abi::Function { func: Some(func) };
         if self.kernel.lsm_called() {
+            if self.hook.overrides() && !self.returns_int(func) {
+                self.nothing_to_override(name);
+            }
             let entry = self.choose(&[Flavour::Lsm], &target, Some(func));
             return self.points(entry, None, abi, EventKind::Lsm, name.to_owned());
         }
@@ -252,15 +255,30 @@ impl<'a> Resolver<'a, '_> {
         self.points(entry, None, Abi::RawTracepoint { proto }, EventKind::Tracepoint, name)
     }
 
+    /// The kernel tells such a hook what has been decided, and asks it nothing.
+    fn nothing_to_override(&mut self, name: &str) {
+        if mode_acts(self.policy) {
+            let message = format!("the LSM hook `{name}` returns nothing, so there is nothing to override");
+            let help = "use a hook that decides, or `Sigkill`".to_owned();
+            let at = self.first_override();
+            self.error(Code::Unenforceable, &at, message).help = Some(help);
+        }
+    }
+
+    /// Path of the first Override below the hook.
+    fn first_override(&self) -> String {
+        let at = self.hook.selectors.iter().enumerate().find_map(|(s, selector)| {
+            let a = selector.actions.iter().position(|action| matches!(action, Action::Override { .. }))?;
+            Some(format!(".selectors[{s}].matchActions[{a}].action"))
+        });
+        at.unwrap_or_default()
+    }
+
     fn no_override(&mut self, what: String) {
         if !mode_acts(self.policy) {
             return;
         }
         let hook = self.hook;
-        let at = hook.selectors.iter().enumerate().find_map(|(s, selector)| {
-            let a = selector.actions.iter().position(|action| matches!(action, Action::Override { .. }))?;
-            Some(format!(".selectors[{s}].matchActions[{a}].action"))
-        });
         let message = format!(
             "kernel {} has no mechanism to override {what}: fmod_ret does not accept it and bpf_override_return is not built in",
             self.kernel.release()
@@ -272,7 +290,8 @@ impl<'a> Resolver<'a, '_> {
             }
             None => "Override needs fmod_ret programs or BPF LSM; neither works on this kernel".to_owned(),
         };
-        self.error(Code::Unenforceable, &at.unwrap_or_default(), message).help = Some(help);
+        let at = self.first_override();
+        self.error(Code::Unenforceable, &at, message).help = Some(help);
     }
 
     /// fmod_ret and LSM programs let the call run by returning 0.
