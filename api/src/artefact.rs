@@ -194,7 +194,8 @@ pub enum PolicyCounter {
     MonitorOverride = 7,
     /// An event was lost: the ring buffer was full.
     LostRing = 8,
-    /// An event or a decision was lost: no scratch slot was free.
+    /// An event or a decision was lost: no scratch slot was free, the call's entry was not seen, or a text is longer
+    /// than what is followed of it.
     LostScratch = 9,
     /// A signal could not be sent.
     SignalFailed = 10,

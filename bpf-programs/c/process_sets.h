@@ -62,7 +62,8 @@ static __always_inline void add_binary_sets(struct scratch *s, struct task_struc
 		return;
 	walk_path(s, file->f_path.mnt, file->f_path.dentry, fs->root.mnt, fs->root.dentry);
 	len = PATH_MAX - s->pos;
-	if (tables & TABLE_PREFIX)
+	/* The start of a path with too many components is missing: it is equal to no value and begins with none. */
+	if ((tables & TABLE_PREFIX) && !s->incomplete)
 		add_prefix_sets(s, len);
 	if (tables & TABLE_POSTFIX)
 		add_postfix_sets(s, len);

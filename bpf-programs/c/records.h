@@ -135,7 +135,8 @@ enum loss {
 /* Exec-time tables: which sets a process is in. Values are __u64[PROCESS_WORDS].
  *
  * binary_exact_prefix (LPM trie): the path of the executable. A value equal to the path is entered with its NUL,
- *   a prefix without. Each value has the bits of all shorter entries that are its prefixes.
+ *   a prefix without. Each value has the bits of all shorter entries that are its prefixes. A path with more components
+ *   than are followed is not looked up here.
  * binary_postfix (LPM trie): the last bytes of the path in reverse order. Each value has the bits of all shorter
  *   entries that are its prefixes.
  * pid_sets (hash): process id, for sets that name pids.

@@ -318,7 +318,9 @@ pub enum ArgTest {
         /// The comparison.
         test: IntTest,
     },
-    /// Text comparison, on strings and on path text. An empty path matches no text test, negated ones too.
+    /// Text comparison, on strings and on path text. An empty path matches no text test, negated ones too. Of a text
+    /// that is too long a part is missing, of paths the start, of others the end: a comparison with that part (and
+    /// `Equal` always) does not hold, so that its negation does.
     Text {
         /// Negated.
         not: bool,

@@ -1,7 +1,7 @@
 //! In: text arguments. Out: their text in scratch regions, once per event, however many tests and events need it.
 
 use super::frame::{Helper, scratch, slot, text_flag};
-use super::{Lower, Lowered};
+use super::{Lower, Lowered, text_values};
 use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R7, R8, R9, Reg, Size};
 use crate::plan::{Bank, Test, TestUse};
 use crate::resolve::ResolvedArg;
@@ -29,6 +29,7 @@ impl Lower<'_> {
             self.render(text)?;
             self.text_state(R1, text);
             self.asm.jump_if(Cond::Set, R1, text_flag::ERROR, unread);
+            self.count_undecided(text, &tests, bank);
             self.text_tests(text, &tests)?;
             self.asm.jump(skip);
             self.asm.bind(lost);
@@ -39,6 +40,22 @@ impl Lower<'_> {
             self.asm.jump_if(Cond::Eq, R9, 0, next);
         }
         Ok(())
+    }
+
+    /// What a cut text lacks cannot be told: such tests do not hold, and their selectors are counted as lost decisions.
+    fn count_undecided(&mut self, text: usize, tests: &[&TestUse], bank: &Bank) {
+        let arg = self.texts.get(text).and_then(|arg| self.program.args.get(*arg));
+        let undecided = arg.map_or(0, |arg| text_values::undecided(arg.ty, tests));
+        if undecided == 0 {
+            return;
+        }
+        let [cut, whole] = std::array::from_fn(|_| self.asm.label());
+        self.text_state(R1, text);
+        self.asm.jump_if(Cond::Set, R1, text_flag::TRUNCATED, cut);
+        self.asm.jump(whole);
+        self.asm.bind(cut);
+        self.lost_decision(bank, undecided);
+        self.asm.bind(whole);
     }
 
     fn lost_decision(&mut self, bank: &Bank, asked: u64) {
@@ -118,7 +135,8 @@ impl Lower<'_> {
         }
         self.asm.mov(R1, R7);
         self.asm.alu(Alu::Add, R1, scratch::region(text));
-        self.asm.mov_imm(R2, scratch::TEXT_MAX as u64);
+        // One more than is kept, to tell a text that just fits from one that is cut.
+        self.asm.mov_imm(R2, scratch::TEXT_MAX as u64 + 1);
         self.asm.mov(R3, R8);
         self.asm.call(if kernel { Helper::ReadKernelStr } else { Helper::ReadUserStr });
         self.asm.jump_if(Cond::Sle, R0, 0, unread);
@@ -126,8 +144,8 @@ impl Lower<'_> {
         self.asm.mov(R1, R0);
         self.asm.alu(Alu::Sub, R1, 1);
         self.asm.alu(Alu::Or, R1, text_flag::READY);
-        self.asm.jump_if(Cond::Ne, R0, scratch::TEXT_MAX, whole);
-        self.asm.alu(Alu::Or, R1, text_flag::TRUNCATED);
+        self.asm.jump_if(Cond::Le, R0, scratch::TEXT_MAX, whole);
+        self.asm.mov_imm(R1, (scratch::TEXT_MAX - 1 | text_flag::READY | text_flag::TRUNCATED) as u64);
         self.asm.bind(whole);
         self.set_text_state(text, R1);
         self.asm.jump(done);

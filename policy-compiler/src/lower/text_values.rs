@@ -7,7 +7,7 @@ use super::frame::{Helper, scratch, slot, text_flag};
 use super::{Lower, Lowered};
 use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R4, R7, R8, R9, Reg, Size};
 use crate::plan::{Test, TestUse};
-use crate::typed::TextOp;
+use crate::typed::{ArgType, TextOp};
 use api::artefact::{MapEntry, MapKind, MapSpec};
 use std::collections::BTreeMap;
 
@@ -28,12 +28,35 @@ enum Lie {
     Front,
 }
 
+impl Lie {
+    /// Of a rendered argument.
+    fn of(ty: ArgType) -> Lie {
+        if ty.is_path() { Lie::Back } else { Lie::Front }
+    }
+
+    /// Whether the part that `op` compares is missing of a text that is cut: a path lacks its start, other texts their
+    /// end.
+    fn lacks(self, op: TextOp) -> bool {
+        match (self, op) {
+            (_, TextOp::Equal) | (Lie::Back, TextOp::Prefix) | (Lie::Front, TextOp::Postfix) => true,
+            (Lie::Back, TextOp::Postfix) | (Lie::Front, TextOp::Prefix) => false,
+        }
+    }
+}
+
+/// Selectors with a test of a text of this type that cannot be told when the text is cut.
+pub(super) fn undecided(ty: ArgType, tests: &[&TestUse]) -> u64 {
+    let lacks = |test: &&&TestUse| matches!(&test.test, Test::Text { op, .. } if Lie::of(ty).lacks(*op));
+    tests.iter().filter(lacks).fold(0, |mask, test| mask | test.asked())
+}
+
 impl Lower<'_> {
     pub(super) fn text_tests(&mut self, text: usize, tests: &[&TestUse]) -> Lowered<()> {
         let arg = self.texts.get(text).and_then(|arg| self.program.args.get(*arg));
-        let lie = if arg.is_some_and(|arg| arg.ty.is_path()) { Lie::Back } else { Lie::Front };
+        let lie = arg.map_or(Lie::Front, |arg| Lie::of(arg.ty));
+        let buffer = arg.is_some_and(|arg| arg.ty == ArgType::CharBuf);
         let (trie, inline): (Vec<&TestUse>, Vec<&TestUse>) =
-            tests.iter().partition(|test| fits_trie(&test.test));
+            tests.iter().partition(|test| fits_trie(&test.test, buffer));
         let values: usize = trie.iter().map(|test| values_of(&test.test).len()).sum();
         if values >= TRIE_FROM {
             let beyond = self.trie_tests(text, lie, trie);
@@ -48,13 +71,18 @@ impl Lower<'_> {
     fn inline_tests(&mut self, text: usize, lie: Lie, tests: &[&TestUse]) {
         for test in tests {
             let Test::Text { op, values, .. } = &test.test else { continue };
-            let [hit, done] = std::array::from_fn(|_| self.asm.label());
+            let [hit, miss, done] = std::array::from_fn(|_| self.asm.label());
             self.asm.source(test.source.clone());
             self.skip_unless_asked(test.asked(), done);
+            if lie.lacks(*op) {
+                self.text_state(R1, text);
+                self.asm.jump_if(Cond::Set, R1, text_flag::TRUNCATED, miss);
+            }
             self.text_pointer(text, lie, *op);
             for value in values {
                 self.compare(text, lie, *op, value, hit);
             }
+            self.asm.bind(miss);
             self.clear(test.holds);
             self.asm.jump(done);
             self.asm.bind(hit);
@@ -133,6 +161,9 @@ impl Lower<'_> {
         }
         // Key: length in bits, then the text where it lies; the byte behind it is NUL.
         self.text_state(R2, text);
+        if lie.lacks(TextOp::Prefix) {
+            self.asm.jump_if(Cond::Set, R2, text_flag::TRUNCATED, miss);
+        }
         self.asm.alu(Alu::And, R2, text_flag::LENGTH);
         self.asm.alu(Alu::Add, R2, 1);
         let short = self.asm.label();
@@ -181,10 +212,13 @@ fn values_of(test: &Test) -> &[Vec<u8>] {
     }
 }
 
-fn fits_trie(test: &Test) -> bool {
+/// A buffer may have a NUL where a text ends, so that it can begin with "value, NUL" and go on.
+fn fits_trie(test: &Test, buffer: bool) -> bool {
     match test {
         Test::Text { op: TextOp::Prefix, values, .. } => values.iter().all(|value| value.len() <= TRIE_KEY),
-        Test::Text { op: TextOp::Equal, values, .. } => values.iter().all(|value| value.len() < TRIE_KEY),
+        Test::Text { op: TextOp::Equal, values, .. } => {
+            !buffer && values.iter().all(|value| value.len() < TRIE_KEY)
+        }
         _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! In: one argument test and the values of a call. Out: whether it passes.
 //!
-//! A value that cannot be read fails every test, negated ones too.
+//! A value that cannot be read fails every test, negated ones too. A text that is too long is known in part: what is
+//! compared with a part that is missing is taken for different, so `NotEqual` and its like pass.
 
 use std::net::IpAddr;
 
@@ -21,7 +22,7 @@ pub fn argument_matches(test: &ArgTest, arg: &TypedArg, value: &Value, call: &Ca
             integer(arg.ty, value).is_some_and(|(int, signed)| int_passes(test, int, signed) != *not)
         }
         ArgTest::Text { not, op, values } => text(arg, value, call)
-            .is_some_and(|text| values.iter().any(|v| text_passes(*op, &text, v)) != *not),
+            .is_some_and(|text| values.iter().any(|value| text.passes(*op, value)) != *not),
         ArgTest::FileType { not, modes } => {
             path(value).is_some_and(|path| modes.contains(&(path.mode & S_IFMT)) != *not)
         }
@@ -71,16 +72,53 @@ fn path(value: &Value) -> Option<&PathValue> {
     }
 }
 
+/// What is missing of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Nothing,
+    Start,
+    End,
+}
+
+/// A text as far as it is known.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    /// The part that is known.
+    pub bytes: Vec<u8>,
+    missing: Missing,
+}
+
+impl Text {
+    /// The first `limit` bytes of what is meant to be `len` bytes.
+    fn start_of(bytes: &[u8], len: u64, limit: usize) -> Text {
+        let missing = if len > limit as u64 { Missing::End } else { Missing::Nothing };
+        Text { bytes: bytes.iter().copied().take(limit).collect(), missing }
+    }
+
+    fn passes(&self, op: TextOp, value: &[u8]) -> bool {
+        let known = match (op, self.missing) {
+            (_, Missing::Nothing) => true,
+            (TextOp::Equal, _) => false,
+            (TextOp::Prefix, missing) => missing == Missing::End,
+            (TextOp::Postfix, missing) => missing == Missing::Start,
+        };
+        known && text_passes(op, &self.bytes, value)
+    }
+}
+
 /// The text that a test compares; `None` if there is none to compare with.
-pub(super) fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Vec<u8>> {
+pub(super) fn text(arg: &TypedArg, value: &Value, call: &Call) -> Option<Text> {
     match arg.ty {
         ArgType::String | ArgType::Filename | ArgType::Auto => match value {
-            Value::Text(text) => Some(text.iter().copied().take(STRING_LIMIT).collect()),
+            Value::Text(text) => Some(Text::start_of(text, text.len() as u64, STRING_LIMIT)),
             _ => None,
         },
-        ArgType::CharBuf => buffer_bytes(arg, value, call).map(|(_, bytes)| bytes),
+        ArgType::CharBuf => buffer_bytes(arg, value, call)
+            .map(|(asked, bytes)| Text::start_of(&bytes, asked, BUFFER_LIMIT as usize)),
         ArgType::File | ArgType::Fd | ArgType::Path | ArgType::Dentry | ArgType::LinuxBinprm => {
-            path(value).map(|path| path.text.clone()).filter(|text| !text.is_empty())
+            let path = path(value).filter(|path| !path.text.is_empty())?;
+            let missing = if path.complete { Missing::Nothing } else { Missing::Start };
+            Some(Text { bytes: path.text.clone(), missing })
         }
         _ => None,
     }

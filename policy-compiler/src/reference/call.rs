@@ -63,7 +63,7 @@ pub struct PathValue {
     pub text: Vec<u8>,
     /// `i_mode`.
     pub mode: u16,
-    /// `false` when components are missing at the start.
+    /// `false` when components are missing at the start, because there are too many to follow.
     pub complete: bool,
 }
 

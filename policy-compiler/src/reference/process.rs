@@ -2,7 +2,7 @@
 //!
 //! A process that is not in the table of processes has no binary and no ancestors: positive filters on them fail,
 //! negated ones pass. Its own pid is known all the same. A parent that is not in the table passes every filter
-//! on it.
+//! on it. An executable's path with more components than are followed is equal to no value and begins with none.
 
 use crate::typed::{
     BinaryTest, CapabilitySet, CapabilityTest, NamespaceKind, NamespaceTest, NamespaceValue, PidTest, TextOp,

@@ -166,7 +166,7 @@ impl Evaluator {
                 | ArgType::Path
                 | ArgType::Dentry
                 | ArgType::LinuxBinprm => {
-                    let text = text(arg, value, call).unwrap_or_default();
+                    let text = text(arg, value, call).map(|text| text.bytes).unwrap_or_default();
                     text.into_iter().take(RATE_KEY_BYTES).collect()
                 }
                 ArgType::Nop => Vec::new(),

@@ -25,6 +25,10 @@ pub fn files() -> Vec<(String, u16)> {
     let mut all: Vec<_> = plain.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect();
     all.push((format!("/deep{}", "/dir".repeat(40)), 0o100_644));
     all.push((format!("/long/{}/{}", "n".repeat(255), "m".repeat(200)), 0o100_644));
+    // More components than are followed, the last that are, and more bytes than there is room for.
+    all.push((format!("/etc{}/etc/passwd", "/d".repeat(128)), 0o100_644));
+    all.push((format!("/etc{}/passwd", "/d".repeat(125)), 0o100_644));
+    all.push((format!("/huge{}/etc/passwd", format!("/{}", "l".repeat(250)).repeat(17)), 0o100_644));
     all
 }
 
@@ -48,7 +52,7 @@ pub fn texts() -> Vec<Vec<u8>> {
             .map(|text| text.as_bytes().to_vec())
             .collect();
     texts.extend([7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 255, 256, 257].map(|n| vec![b'x'; n]));
-    texts.push(vec![b'y'; 4000]);
+    texts.extend([4000, 4095, 4096, 5000].map(|n| vec![b'y'; n]));
     texts
 }
 

@@ -75,8 +75,8 @@ impl World<'_> {
             ArgSpec::ClosedFd(number) => (*number, Value::Fd { number: *number, file: None }),
             ArgSpec::Path(place) => (self.path_object(*place, root).0, self.path_value(*place, root)),
             ArgSpec::Dentry(place) => {
-                let (text, mode) = (self.files.dentry_text(*place), self.files.mode(*place));
-                let value = Value::Path(PathValue { text, mode, complete: true });
+                let (text, complete) = self.files.followed(*place, None);
+                let value = Value::Path(PathValue { text, mode: self.files.mode(*place), complete });
                 (self.dentry_address(*place).0, value)
             }
             ArgSpec::Binprm(place) => {
@@ -131,7 +131,7 @@ impl World<'_> {
     }
 
     fn path_value(&self, place: Place, root: Place) -> Value {
-        let (text, mode) = (self.files.text(place, root), self.files.mode(place));
-        Value::Path(PathValue { text, mode, complete: true })
+        let (text, complete) = self.files.followed(place, Some(root));
+        Value::Path(PathValue { text, mode: self.files.mode(place), complete })
     }
 }

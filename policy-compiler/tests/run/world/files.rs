@@ -41,7 +41,42 @@ const DIRECTORY: u16 = 0o040_755;
 /// The root of all.
 pub const ROOT: Place = Place { mount: 0, dentry: 0 };
 
+/// Names and mount points that are followed towards the root.
+const STEPS: usize = 128;
+/// Bytes of a path.
+const TEXT: usize = 4096;
+
 impl FileTree {
+    /// Text of a place for a process with this root as far as it is followed, and whether it is whole. `None`: of the
+    /// dentry alone.
+    pub fn followed(&self, place: Place, root: Option<Place>) -> (Vec<u8>, bool) {
+        let Place { mut mount, mut dentry } = place;
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut length = if self.dentries[dentry].deleted { b" (deleted)".len() } else { 0 };
+        for _ in 0..STEPS {
+            if Some(Place { mount, dentry }) == root {
+                return (self.joined(names, place.dentry), true);
+            }
+            if root.is_some() && dentry == self.mounts[mount].root {
+                let Some(above) = self.mounts[mount].at else {
+                    return (self.joined(names, place.dentry), true);
+                };
+                Place { mount, dentry } = above;
+                continue;
+            }
+            if self.dentries[dentry].parent == dentry {
+                return (self.joined(names, place.dentry), true);
+            }
+            length += self.dentries[dentry].name.len() + 1;
+            if length > TEXT {
+                break;
+            }
+            names.push(self.dentries[dentry].name.as_slice());
+            dentry = self.dentries[dentry].parent;
+        }
+        (self.joined(names, place.dentry), false)
+    }
+
     /// Text of a place for a process with this root, as `d_path` has it.
     pub fn text(&self, place: Place, root: Place) -> Vec<u8> {
         let Place { mut mount, mut dentry } = place;
