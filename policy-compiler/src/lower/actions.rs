@@ -97,7 +97,8 @@ impl Lower<'_> {
             self.count(index, &[PolicyCounter::NoPost]);
             return Ok(());
         }
-        let rate_limit = actions.iter().find_map(|action| match action {
+        // The lists give one event together; the first limit in them is the event's.
+        let rate_limit = actions.iter().chain(at_return).find_map(|action| match action {
             Action::Post { rate_limit } => *rate_limit,
             _ => None,
         });

@@ -116,7 +116,8 @@ fn selector(
     let return_actions = match ret {
         Some(_) if choices.rarely(3) => choices.list(1, 2, |c| {
             let signal = Action::Signal { signal: 12, sigkill: false };
-            c.of(&[Action::Post { rate_limit: None }, signal, Action::NoPost])
+            let limited = limited(c);
+            c.of(&[Action::Post { rate_limit: None }, signal, Action::NoPost, limited])
         }),
         _ => Vec::new(),
     };
@@ -129,12 +130,12 @@ fn action(choices: &mut Choices<'_>, allowed: Allowed) -> Action {
         4 if allowed.enforcement => Action::Signal { signal: 9, sigkill: true },
         5 if allowed.enforcement => Action::Signal { signal: choices.of(&[10, 64, 9]), sigkill: false },
         6 if allowed.overrides => Action::Override { error: choices.of(&[-1, -13, -4095]) },
-        7 => Action::Post {
-            rate_limit: Some(RateLimit {
-                interval_ms: 5_000,
-                scope: choices.of(&[RateScope::Thread, RateScope::Process, RateScope::Global]),
-            }),
-        },
+        7 => limited(choices),
         _ => Action::Post { rate_limit: None },
     }
+}
+
+fn limited(choices: &mut Choices<'_>) -> Action {
+    let scope = choices.of(&[RateScope::Thread, RateScope::Process, RateScope::Global]);
+    Action::Post { rate_limit: Some(RateLimit { interval_ms: 5_000, scope }) }
 }
