@@ -9,7 +9,7 @@ mod attach;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kernel::Kernel;
-use crate::typed::{Action, ArgType, HookPoint, Mode, TypedHook, TypedPolicy};
+use crate::typed::{Action, ArgType, HookPoint, IntType, Mode, TypedHook, TypedPolicy};
 use api::artefact::{Attach, EventKind};
 
 /// A hook that this kernel can run.
@@ -49,12 +49,24 @@ pub struct ResolvedArg {
     pub ty: ArgType,
     /// Where its register-sized value is.
     pub fetch: Fetch,
+    /// The kernel's own type of that value: what is above its width is not part of it. 64 bits if that is not known, and
+    /// for pointers.
+    pub held: IntType,
     /// The value is a pointer that BTF types, so members load directly.
     pub typed: bool,
     /// Strings and buffers are in user memory.
     pub user: bool,
-    /// Where the length of a buffer is.
-    pub size: Option<Fetch>,
+    /// The length of a buffer.
+    pub size: Option<Held>,
+}
+
+/// An integer that the kernel has somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Held {
+    /// Where.
+    pub fetch: Fetch,
+    /// The kernel's own type.
+    pub ty: IntType,
 }
 
 /// Where a register-sized value is.

@@ -9,7 +9,7 @@ use policy_compiler::check::check_yaml;
 use policy_compiler::emit::listing::listing;
 use policy_compiler::plan::{Program, plan};
 use policy_compiler::resolve::{Point, ResolvedHook, resolve};
-use policy_compiler::typed::TypedPolicy;
+use policy_compiler::typed::{IntType, TypedPolicy};
 use policy_compiler::{Kernel, compile};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -83,8 +83,17 @@ fn show_point(out: &mut String, when: &str, point: &Option<Point>) {
     {
         let typed = if arg.typed { ", loads directly" } else { "" };
         let user = if arg.user { ", user memory" } else { "" };
-        let size = arg.size.map_or(String::new(), |size| format!(", size {size:?}"));
-        let _ = writeln!(out, "    {name} {} from {:?}{typed}{user}{size}", arg.ty.name(), arg.fetch);
+        let narrow = |ty: IntType| match ty.size() {
+            8 => String::new(),
+            _ => format!(" as {ty:?}"),
+        };
+        let held = match arg.ty {
+            policy_compiler::typed::ArgType::Int(int) if arg.held.size() < int.size() => narrow(arg.held),
+            _ => String::new(),
+        };
+        let size =
+            arg.size.map_or(String::new(), |size| format!(", size {:?}{}", size.fetch, narrow(size.ty)));
+        let _ = writeln!(out, "    {name} {} from {:?}{held}{typed}{user}{size}", arg.ty.name(), arg.fetch);
     }
 }
 

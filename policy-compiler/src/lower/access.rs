@@ -5,7 +5,7 @@
 use super::frame::{Helper, slot};
 use super::{Lower, Lowered};
 use crate::emit::{Alu, FP, Label, R0, R1, R2, R3, R6, Reg, Size};
-use crate::resolve::Fetch;
+use crate::resolve::{Fetch, Held};
 use crate::typed::IntType;
 
 impl Lower<'_> {
@@ -66,6 +66,22 @@ impl Lower<'_> {
     /// `dst =` the integer as its type holds it: truncated, then extended.
     pub(super) fn fetch_int(&mut self, dst: Reg, fetch: Fetch, ty: IntType) {
         self.fetch(dst, fetch);
+        self.convert(dst, ty);
+    }
+
+    /// Likewise, of a value of which the kernel holds so many bits.
+    pub(super) fn fetch_held(&mut self, dst: Reg, held: Held, ty: IntType) {
+        if held.ty.size() < ty.size() {
+            self.fetch_int(dst, held.fetch, held.ty);
+            if held.ty.signed() && ty.size() < 8 {
+                self.convert(dst, ty);
+            }
+        } else {
+            self.fetch_int(dst, held.fetch, ty);
+        }
+    }
+
+    fn convert(&mut self, dst: Reg, ty: IntType) {
         match ty {
             IntType::U32 => self.asm.zext32(dst),
             IntType::U8 => self.asm.alu(Alu::And, dst, 0xff),

@@ -4,7 +4,7 @@
 use super::{Lower, Lowered};
 use crate::emit::{Alu, Cond, Label, R1, R2, R3, R8, Reg, Size};
 use crate::plan::Test;
-use crate::resolve::ResolvedArg;
+use crate::resolve::{Held, ResolvedArg};
 use crate::typed::{ArgType, IntTest, IntType};
 
 /// Up to this many ranges are compared one after another.
@@ -57,7 +57,7 @@ impl Lower<'_> {
                     self.asm.mov(dst, R1);
                 }
             }
-            _ => self.fetch_int(dst, arg.fetch, ty),
+            _ => self.fetch_held(dst, Held { fetch: arg.fetch, ty: arg.held }, ty),
         }
         Ok(())
     }

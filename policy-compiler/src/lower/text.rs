@@ -188,7 +188,7 @@ impl Lower<'_> {
     /// r1 = the asked size of a buffer.
     pub(super) fn buffer_size(&mut self, arg: ResolvedArg) {
         match arg.size {
-            Some(size) => self.fetch(R1, size),
+            Some(size) => self.fetch_int(R1, size.fetch, size.ty),
             None => self.asm.mov_imm(R1, 0),
         }
     }

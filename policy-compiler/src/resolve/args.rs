@@ -1,8 +1,8 @@
 //! In: an attach point and a hook's arguments. Out: [`ResolvedArg`]s; the calling convention and BTF decide where
 //! values are and whether the asked type can be right.
 
-use super::{Fetch, ResolvedArg};
-use crate::btf::{Kind, TypeId};
+use super::{Fetch, Held, ResolvedArg};
+use crate::btf::{Kind, TypeId, VOID};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kernel::Kernel;
 use crate::typed::{ArgType, IntType, TypedArg};
@@ -99,7 +99,7 @@ impl ArgResolver<'_> {
             problems.push(no_member(arg, "pt_regs.ax"));
             return None;
         };
-        Some(ResolvedArg { ty: arg.ty, fetch, typed: false, user: false, size: None })
+        Some(ResolvedArg { fetch, ..ResolvedArg::plain(arg.ty) })
     }
 
     /// Only attach points that see every system call compare its number.
@@ -127,30 +127,26 @@ impl ArgResolver<'_> {
     }
 
     fn arg(&self, arg: &TypedArg, problems: &mut Vec<Diagnostic>) -> Found {
-        let size = arg.size_arg.map(|index| self.word(arg, index)).transpose()?;
+        let size = arg.size_arg.map(|index| self.size(arg, index)).transpose()?;
         if arg.ty == ArgType::Nop {
-            return Ok(ResolvedArg {
-                ty: arg.ty,
-                fetch: Fetch::Ctx(0),
-                typed: false,
-                user: false,
-                size: None,
-            });
+            return Ok(ResolvedArg::plain(arg.ty));
         }
         let mut resolved = match self.abi {
             Abi::Record { format } => self.record_arg(arg, format)?,
             Abi::RawSyscalls { exit } => self.raw_syscall_arg(arg, *exit)?,
             _ => {
-                let fetch = self.word(arg, arg.index)?;
+                let fetch = self.word(arg, arg.index, "index")?;
                 let typed = self.check_type(arg, problems)?;
                 let user = matches!(self.abi, Abi::Syscall { .. });
-                ResolvedArg { ty: arg.ty, fetch, typed, user, size: None }
+                // Of a system call's argument the policy may want all bits that the process passed.
+                let held = if user { IntType::U64 } else { self.held(self.param(arg.index)) };
+                ResolvedArg { fetch, held, typed, user, ..ResolvedArg::plain(arg.ty) }
             }
         };
         resolved.size = resolved.size.or(size);
         if arg.return_copy && self.at_exit {
             // read(2)-like: as many bytes as the call returned.
-            resolved.size = self.ret(arg, problems).map(|ret| ret.fetch);
+            resolved.size = self.ret(arg, problems).map(|ret| Held { fetch: ret.fetch, ty: IntType::S64 });
         }
         if arg.ty == ArgType::CharBuf && resolved.size.is_none() {
             let problem = Diagnostic::error(
@@ -163,16 +159,72 @@ impl ArgResolver<'_> {
         Ok(resolved)
     }
 
-    /// Where the register-sized value of argument `index` is.
-    fn word(&self, arg: &TypedArg, index: u32) -> Result<Fetch, Diagnostic> {
-        let limit = self.params(arg).len() as u32;
+    /// The length of a buffer: argument `index`, of tracepoints the field at that place in the format.
+    fn size(&self, arg: &TypedArg, index: u32) -> Result<Held, Diagnostic> {
+        match self.abi {
+            Abi::Record { format } => {
+                let field = self.field(arg, format, index, "sizeArgIndex")?;
+                let scalar = field.array == 0 && matches!(field.size, 1 | 2 | 4 | 8);
+                let (offset, size) = (field.offset as u16, field.size as u8);
+                let fetch = Fetch::Record { offset, size, signed: field.signed };
+                match scalar {
+                    true => Ok(Held { fetch, ty: IntType::U64 }),
+                    false => Err(self.no_length(arg, format!("field `{}` (`{}`)", field.name, field.ctype))),
+                }
+            }
+            Abi::RawSyscalls { .. } => Err(self.no_length(arg, format!("what `{}` has", self.attach.target))),
+            _ => {
+                let param = self.param(index);
+                if param.is_some_and(|ty| self.kernel.btf.pointee(ty).is_some()) {
+                    return Err(self.no_length(arg, format!("argument {index}, a pointer,")));
+                }
+                Ok(Held { fetch: self.word(arg, index, "sizeArgIndex")?, ty: self.held(param) })
+            }
+        }
+    }
+
+    fn no_length(&self, arg: &TypedArg, what: String) -> Diagnostic {
+        let message = format!("{what} is not the length of a buffer");
+        let help = "`sizeArgIndex` is the position, counted from 1, of the number of bytes";
+        Diagnostic::error(Code::ArgumentType, format!("{}.sizeArgIndex", arg.path), message).with_help(help)
+    }
+
+    /// How the kernel holds a parameter of this type.
+    fn held(&self, ty: Option<TypeId>) -> IntType {
+        let btf = &self.kernel.btf;
+        let ty = ty.map(|ty| btf.strip(ty));
+        match ty.filter(|ty| matches!(btf.kind(*ty), Kind::Int | Kind::Enum)) {
+            Some(ty) => int_type(btf.size(ty).unwrap_or(8), btf.is_signed(ty)),
+            None => IntType::U64,
+        }
+    }
+
+    /// Type of a parameter, where it is known.
+    fn param(&self, index: u32) -> Option<TypeId> {
+        let params = match self.abi {
+            // Wrappers take all of them as `long`.
+            Abi::Syscall { name } => self.inner(name, "__do_sys_").unwrap_or_default(),
+            _ => self.params(),
+        };
+        params.get(index as usize).copied().filter(|ty| *ty != VOID)
+    }
+
+    /// Parameters of a function inside of a system call; it may be inlined away.
+    fn inner(&self, name: &str, prefix: &str) -> Option<Vec<TypeId>> {
+        let params = self.kernel.btf.params(self.kernel.function(&format!("{prefix}{name}"))?);
+        Some(params).filter(|params| !params.is_empty())
+    }
+
+    /// Where the register-sized value of argument `index`, which `field` names, is.
+    fn word(&self, arg: &TypedArg, index: u32, field: &str) -> Result<Fetch, Diagnostic> {
+        let limit = self.params().len() as u32;
         if index >= limit {
             let message = format!(
                 "argument {index} does not exist: `{}` has {limit} (0 to {})",
                 self.attach.target,
                 limit.saturating_sub(1)
             );
-            return Err(Diagnostic::error(Code::ArgumentIndex, format!("{}.index", arg.path), message));
+            return Err(Diagnostic::error(Code::ArgumentIndex, format!("{}.{field}", arg.path), message));
         }
         let reg = |names: [&'static str; 6]| {
             let name = names.get(index as usize).copied().unwrap_or("r9");
@@ -196,18 +248,14 @@ impl ArgResolver<'_> {
     }
 
     /// Parameter types; `VOID` where unknown.
-    fn params(&self, _: &TypedArg) -> Vec<TypeId> {
-        let unknown = vec![crate::btf::VOID; 6];
+    fn params(&self) -> Vec<TypeId> {
+        let unknown = vec![VOID; 6];
         match self.abi {
             Abi::Function { func: Some(func) } | Abi::Security { func, .. } => self.kernel.btf.params(*func),
             Abi::Function { func: None } => unknown,
-            // The inner function keeps the prototype; it may be inlined away.
-            Abi::Syscall { name } => ["__do_sys_", "__se_sys_"]
-                .iter()
-                .find_map(|prefix| self.kernel.function(&format!("{prefix}{name}")))
-                .map(|func| self.kernel.btf.params(func))
-                .filter(|params| !params.is_empty())
-                .unwrap_or(unknown),
+            Abi::Syscall { name } => {
+                self.inner(name, "__do_sys_").or_else(|| self.inner(name, "__se_sys_")).unwrap_or(unknown)
+            }
             Abi::RawTracepoint { proto } => self.kernel.btf.params(*proto).into_iter().skip(1).collect(),
             Abi::RawSyscalls { .. } | Abi::Record { .. } => unknown,
         }
@@ -218,11 +266,7 @@ impl ArgResolver<'_> {
         if matches!(self.abi, Abi::Syscall { .. }) {
             return Ok(false);
         }
-        let Some(param) =
-            self.params(arg).get(arg.index as usize).copied().filter(|ty| *ty != crate::btf::VOID)
-        else {
-            return Ok(false);
-        };
+        let Some(param) = self.param(arg.index) else { return Ok(false) };
         let btf = &self.kernel.btf;
         let pointee = btf.pointee(param);
         let structure = pointee.filter(|ty| matches!(btf.kind(*ty), Kind::Struct | Kind::Union));
@@ -301,27 +345,37 @@ impl ArgResolver<'_> {
             let message = format!("a system call's arguments cannot be read as {}", ty.name());
             return Err(Diagnostic::error(Code::ArgumentType, format!("{}.type", arg.path), message));
         }
-        Ok(ResolvedArg { ty, fetch, typed: false, user: true, size: None })
+        Ok(ResolvedArg { fetch, user: true, ..ResolvedArg::plain(ty) })
     }
 
-    fn record_arg(&self, arg: &TypedArg, format: &TracepointFormat) -> Found {
-        let Some(field) = format.fields.get(arg.index as usize) else {
+    /// Field `index`, which `named` names.
+    fn field<'f>(
+        &self,
+        arg: &TypedArg,
+        format: &'f TracepointFormat,
+        index: u32,
+        named: &str,
+    ) -> Result<&'f TracepointField, Diagnostic> {
+        let at = || format!("{}.{named}", arg.path);
+        let Some(field) = format.fields.get(index as usize) else {
             let message = format!(
-                "field {} does not exist: `{}` has {} fields",
-                arg.index,
+                "field {index} does not exist: `{}` has {} fields",
                 self.attach.target,
                 format.fields.len()
             );
-            return Err(Diagnostic::error(Code::ArgumentIndex, format!("{}.index", arg.path), message));
+            return Err(Diagnostic::error(Code::ArgumentIndex, at(), message));
         };
-        let offset = u16::try_from(field.offset).map_err(|_| {
-            Diagnostic::error(
-                Code::Limit,
-                format!("{}.index", arg.path),
-                format!("field `{}` lies beyond 64 KiB", field.name),
-            )
-        })?;
-        let plain = |ty, fetch, size| ResolvedArg { ty, fetch, typed: false, user: false, size };
+        if u16::try_from(field.offset).is_err() {
+            let message = format!("field `{}` lies beyond 64 KiB", field.name);
+            return Err(Diagnostic::error(Code::Limit, at(), message));
+        }
+        Ok(field)
+    }
+
+    fn record_arg(&self, arg: &TypedArg, format: &TracepointFormat) -> Found {
+        let field = self.field(arg, format, arg.index, "index")?;
+        let offset = field.offset as u16;
+        let plain = |ty, fetch, size| ResolvedArg { fetch, size, ..ResolvedArg::plain(ty) };
         let record = Fetch::Record { offset, size: field.size.min(8) as u8, signed: field.signed };
         let data_loc = field.ctype.starts_with("__data_loc");
         match arg.ty {
@@ -331,7 +385,7 @@ impl ArgResolver<'_> {
                 Ok(plain(
                     ArgType::CharBuf,
                     Fetch::RecordAddress(offset),
-                    Some(Fetch::Const(field.size as u16)),
+                    Some(Held { fetch: Fetch::Const(field.size as u16), ty: IntType::U64 }),
                 ))
             }
             ArgType::Auto => Ok(plain(ArgType::Int(field_type(field)), record, None)),
@@ -356,8 +410,20 @@ impl ArgResolver<'_> {
     }
 }
 
+impl ResolvedArg {
+    /// Of this type, with nothing else said yet.
+    fn plain(ty: ArgType) -> ResolvedArg {
+        let (fetch, held) = (Fetch::Ctx(0), IntType::U64);
+        ResolvedArg { ty, fetch, held, typed: false, user: false, size: None }
+    }
+}
+
 fn field_type(field: &TracepointField) -> IntType {
-    match (field.size, field.signed) {
+    int_type(field.size, field.signed)
+}
+
+fn int_type(bytes: u32, signed: bool) -> IntType {
+    match (bytes, signed) {
         (1, true) => IntType::S8,
         (1, false) => IntType::U8,
         (2, true) => IntType::S16,

@@ -90,7 +90,7 @@ fn format(subsystem: &str, event: &str, own: Vec<TracepointField>) -> Tracepoint
     TracepointFormat { subsystem: subsystem.to_owned(), event: event.to_owned(), fields }
 }
 
-/// Two real events, and one that has a field of every shape.
+/// Three real events, and one that has a field of every shape.
 pub fn formats() -> Vec<TracepointFormat> {
     vec![
         format(
@@ -106,6 +106,16 @@ pub fn formats() -> Vec<TracepointFormat> {
                 field("dfd", "int", 16, 8, false, 0),
                 field("filename", "const char *", 24, 8, false, 0),
                 field("flags", "int", 32, 8, false, 0),
+            ],
+        ),
+        format(
+            "syscalls",
+            "sys_enter_write",
+            vec![
+                field("__syscall_nr", "int", 8, 4, true, 0),
+                field("fd", "unsigned int", 16, 8, false, 0),
+                field("buf", "const char *", 24, 8, false, 0),
+                field("count", "size_t", 32, 8, false, 0),
             ],
         ),
         format(

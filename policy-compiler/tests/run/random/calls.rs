@@ -22,7 +22,15 @@ pub fn scenario(choices: &mut Choices<'_>, shape: &Shape, places: &[Place], time
     let tracepoint = matches!(shape.point, policy_compiler::typed::HookPoint::Tracepoint { .. });
     for (index, param) in shape.params.iter().enumerate() {
         if let Param::Buffer { size, .. } = param {
-            args[*size as usize] = ArgSpec::Int(size_of(choices, &args[index]));
+            let length = size_of(choices, &args[index]);
+            args[*size as usize] = match shape.params[*size as usize] {
+                // Callers leave anything in the upper bits.
+                Param::Int(ty) if ty.size() < 8 => {
+                    let noise = choices.of(&INTS) << (8 * ty.size());
+                    ArgSpec::Narrow { register: ty.canonical(length) ^ noise, ty }
+                }
+                _ => ArgSpec::Int(length),
+            };
         }
     }
     if tracepoint {

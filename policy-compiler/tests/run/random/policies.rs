@@ -41,7 +41,7 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
     let mut args = Vec::new();
     for (position, param) in shape.params.iter().enumerate() {
         if args.len() < 5 && (shape.params.len() == 1 || !choices.rarely(4)) {
-            args.push(arg(choices, *param, first + position as u32, &format!("{path}.args[{position}]")));
+            args.push(arg(choices, *param, first, position as u32, &format!("{path}.args[{position}]")));
         }
     }
     let mut allowed = allowed;
@@ -77,9 +77,11 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
     }
 }
 
-fn arg(choices: &mut Choices<'_>, param: Param, index: u32, path: &str) -> TypedArg {
+/// `first`: index of the first parameter.
+fn arg(choices: &mut Choices<'_>, param: Param, first: u32, position: u32, path: &str) -> TypedArg {
+    let index = first + position;
     let size_arg = match param {
-        Param::Buffer { size, .. } => Some(size),
+        Param::Buffer { size, .. } => Some(first + size),
         _ => None,
     };
     let ty = choices.of(&param.types());

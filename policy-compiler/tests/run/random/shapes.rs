@@ -121,6 +121,10 @@ pub fn shapes() -> Vec<Shape> {
         kprobe("fixture_int32", &[Int(S32), Int(U32)]),
         kprobe("fixture_int64", &[Int(S64), Int(U64), Int(S64), Int(U64)]),
         kprobe("fd_install", &[Fd, File]),
+        kprobe(
+            "fixture_buffers",
+            &[Buffer { user: false, size: 1 }, Int(U32), Buffer { user: false, size: 3 }, Int(S16)],
+        ),
         lsm("file_open", &[File]),
         lsm("socket_connect", &[Socket, Sockaddr { user: false }, Int(S32)]),
         lsm("bprm_check_security", &[Binprm]),
@@ -130,6 +134,7 @@ pub fn shapes() -> Vec<Shape> {
         syscall("setuid", &[Int(U32)]),
         tracepoint("raw_syscalls", "sys_enter", &[SyscallNumber, Int(U64)]),
         tracepoint("syscalls", "sys_enter_openat", &[Int(S32), Int(S32), user_text, Int(S32)]),
+        tracepoint("syscalls", "sys_enter_write", &[Int(S32), Fd, Buffer { user: true, size: 3 }, Int(U64)]),
         tracepoint(
             "fixture",
             "shapes",

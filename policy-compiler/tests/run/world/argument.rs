@@ -2,6 +2,7 @@
 //! evaluator is told.
 
 use policy_compiler::reference::{PathValue, SkbValue, SockValue, SockaddrValue, Value};
+use policy_compiler::typed::IntType;
 
 use super::files::Place;
 use super::{Address, BAD_KERNEL, BAD_USER, World};
@@ -10,6 +11,11 @@ use super::{Address, BAD_KERNEL, BAD_USER, World};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArgSpec {
     Int(u64),
+    /// A register of which the kernel's type takes these bits only.
+    Narrow {
+        register: u64,
+        ty: IntType,
+    },
     /// `struct file *`.
     File(Place),
     /// An open descriptor.
@@ -63,6 +69,7 @@ impl World<'_> {
     pub fn argument(&mut self, spec: &ArgSpec, root: Place, open: &mut Vec<Option<Address>>) -> (u64, Value) {
         match spec {
             ArgSpec::Int(value) => (*value, Value::Int(*value)),
+            ArgSpec::Narrow { register, ty } => (*register, Value::Int(ty.canonical(*register))),
             ArgSpec::File(place) => (self.file_object(*place, root).0, self.path_value(*place, root)),
             ArgSpec::Fd(place) => {
                 open.resize(open.len().max(FIRST_FD as usize), None);
