@@ -23,7 +23,10 @@ impl Lower<'_> {
     /// Whether this program reads what was kept.
     pub(super) fn reads_saved(&self) -> bool {
         let is_saved = |fetch: Fetch| matches!(fetch, Fetch::Saved(_) | Fetch::SavedNested(_));
-        self.program.args.iter().any(|arg| is_saved(arg.fetch) || arg.size.is_some_and(|size| is_saved(size.fetch)))
+        self.program
+            .args
+            .iter()
+            .any(|arg| is_saved(arg.fetch) || arg.size.is_some_and(|size| is_saved(size.fetch)))
     }
 
     pub(super) fn save_registers(&mut self) -> Lowered<()> {

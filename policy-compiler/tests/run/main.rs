@@ -16,6 +16,7 @@ mod profile;
 mod properties;
 mod random;
 mod record;
+mod returns;
 mod scenario;
 mod texts;
 mod vm;

@@ -39,7 +39,9 @@ pub fn allowed(variant: Variant, shape: &Shape) -> Allowed {
         Variant::Probes6 => syscall,
         Variant::Tracepoints7 => false,
     };
-    let returns = function && variant != Variant::Tracepoints7;
+    // It returns nothing.
+    let void = matches!(&shape.point, HookPoint::Kprobe { function } if function == "fd_install");
+    let returns = function && !void && variant != Variant::Tracepoints7;
     Allowed { overrides, returns, enforcement: true }
 }
 
