@@ -104,6 +104,8 @@ pub enum Fetch {
     DataLoc(u16),
     /// Known when the policy is compiled.
     Const(u16),
+    /// What the function returns, at its entry: all bits set, which as a length is an error.
+    NotYet,
 }
 
 /// Resolves all hooks of a policy.

@@ -45,6 +45,7 @@ impl Lower<'_> {
                 self.asm.mov(dst, R0);
             }
             Fetch::Const(value) => self.asm.mov_imm(dst, u64::from(value)),
+            Fetch::NotYet => self.asm.mov_imm(dst, u64::MAX),
         }
     }
 

@@ -1,8 +1,8 @@
 //! In: checked policies and a call. Out: per hook entry, the selector that wins and what it does.
 //!
 //! Selectors are ORed, the first that matches wins; filters of a selector are ANDed. A hook with `return: true`
-//! runs the actions of the first selector that matches at entry; its event is that of the first selector that
-//! matches with its return filters as well.
+//! runs the actions of the first selector that matches at entry, where buffers that the function fills cannot be read yet;
+//! its event is that of the first selector that matches at return with its return filters as well.
 
 use std::collections::HashMap;
 
@@ -96,28 +96,25 @@ impl Evaluator {
     }
 
     fn hook(&mut self, site: &Site<'_>, call: &Call) -> Option<Match> {
-        let entry = winner(site.hook, |selector| selector_matches(selector, site.hook, call))?;
-        let mut effects = effects(entry.1.map_or(&[], |s| &s.actions), site.mode);
-        let mut result = Match {
-            policy: site.policy,
-            hook: site.index,
-            selector: entry.0,
-            effects: Vec::new(),
-            event: EventFate::NotReturned,
-        };
+        let Site { policy, index: hook, .. } = *site;
         if site.hook.ret.is_none() {
-            result.event = self.event(site, entry.1, call);
-        } else if call.ret.is_some() {
-            let both =
-                |s: &Selector| selector_matches(s, site.hook, call) && return_matches(s, site.hook, call);
-            if let Some((index, selector)) = winner(site.hook, both) {
-                effects.extend(self::effects(selector.map_or(&[], |s| &s.return_actions), site.mode));
-                result.selector = index;
-                result.event = self.event(site, selector, call);
-            }
+            let (selector, found) = winner(site.hook, |s| selector_matches(s, site.hook, call))?;
+            let effects = effects(found.map_or(&[], |s| &s.actions), site.mode);
+            let event = self.event(site, found, call);
+            return Some(Match { policy, hook, selector, effects, event });
         }
-        result.effects = effects;
-        Some(result)
+        let before = Call { ret: None, ..call.clone() };
+        let at_entry = winner(site.hook, |s| selector_matches(s, site.hook, &before));
+        let both = |s: &Selector| selector_matches(s, site.hook, call) && return_matches(s, site.hook, call);
+        let at_return = call.ret.as_ref().and_then(|_| winner(site.hook, both));
+        let (selector, _) = at_return.or(at_entry)?;
+        let mut effects = effects(at_entry.and_then(|(_, s)| s).map_or(&[], |s| &s.actions), site.mode);
+        let mut event = EventFate::NotReturned;
+        if let Some((_, found)) = at_return {
+            effects.extend(self::effects(found.map_or(&[], |s| &s.return_actions), site.mode));
+            event = self.event(site, found, call);
+        }
+        Some(Match { policy, hook, selector, effects, event })
     }
 
     fn event(&mut self, site: &Site<'_>, selector: Option<&Selector>, call: &Call) -> EventFate {

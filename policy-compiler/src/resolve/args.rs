@@ -200,9 +200,12 @@ impl ArgResolver<'_> {
             }
         };
         resolved.size = resolved.size.or(size);
-        if arg.return_copy && self.at_exit {
-            // read(2)-like: as many bytes as the call returned.
-            resolved.size = Some(self.returned_length(arg)?);
+        if arg.return_copy {
+            // read(2)-like: as many bytes as the call returned. At entry nothing is there to be read.
+            resolved.size = Some(match self.at_exit {
+                true => self.returned_length(arg)?,
+                false => Held { fetch: Fetch::NotYet, ty: IntType::S64 },
+            });
         }
         if arg.ty == ArgType::CharBuf && resolved.size.is_none() {
             let problem = Diagnostic::error(

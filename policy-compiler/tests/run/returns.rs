@@ -60,3 +60,26 @@ fn a_return_value_is_extended_by_its_own_type() {
     assert!(posts("security_file_permission", "long", 0xdead_beef_ffff_fff3, "-13"));
     assert!(!posts("security_file_permission", "long", 0xdead_beef_ffff_fff3, "4294967283"));
 }
+
+#[test]
+fn a_buffer_that_is_filled_cannot_be_read_at_entry_where_enforcement_happens() {
+    use PolicyCounter::{Post, Signal};
+    let hook = |filter: &str| {
+        format!(
+            "  - call: vfs_read\n    syscall: false\n    args: [{{index: 1, type: char_buf, returnCopy: true}}]\n    return: \
+             true\n    returnArg: {{index: 0, type: long}}\n    selectors:\n    - matchArgs: [{filter}]\n      matchActions: \
+             [{{action: Sigkill}}]\n    - matchActions: [{{action: Signal, argSig: 10}}]\n"
+        )
+    };
+    let args = || {
+        let buffer = ArgSpec::Buffer { bytes: b"secret".to_vec(), user: false };
+        vec![ArgSpec::Null, buffer, ArgSpec::Int(6), ArgSpec::Int(0)]
+    };
+    for filter in ["{index: 1, operator: Equal, values: [secret]}", "{index: 1, operator: NotEqual, values: [x]}"] {
+        for variant in VARIANTS {
+            let counters = run(variant, &hook(filter), "vfs_read", args(), 6);
+            // At entry the second selector; at return the first, with its event.
+            assert_eq!((counters[Signal as usize], counters[Post as usize]), (1, 1), "{variant:?} {filter}");
+        }
+    }
+}

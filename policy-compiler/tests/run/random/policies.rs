@@ -44,7 +44,6 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
             args.push(arg(choices, *param, first, position as u32, &format!("{path}.args[{position}]")));
         }
     }
-    let mut allowed = allowed;
     let returns = allowed.returns && choices.rarely(4);
     let ret = returns.then(|| TypedArg {
         path: format!("{path}.returnArg"),
@@ -56,10 +55,7 @@ fn hook(choices: &mut Choices<'_>, shape: &Shape, allowed: Allowed, index: usize
     });
     if ret.is_some() && choices.flip() {
         // What a function fills is not there at entry, where enforcement happens.
-        for arg in args.iter_mut().filter(|arg| arg.ty == ArgType::CharBuf) {
-            arg.return_copy = true;
-            (allowed.enforcement, allowed.overrides) = (false, false);
-        }
+        args.iter_mut().filter(|arg| arg.ty == ArgType::CharBuf).for_each(|arg| arg.return_copy = true);
     }
     let count = choices.below(4);
     let selectors = (0..count)
