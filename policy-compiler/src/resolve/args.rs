@@ -335,8 +335,16 @@ impl ArgResolver<'_> {
 
     /// Whether members load directly.
     fn check_type(&self, arg: &TypedArg, problems: &mut Vec<Diagnostic>) -> Result<bool, Diagnostic> {
-        if matches!(self.abi, Abi::Syscall { .. }) {
-            return Ok(false);
+        let syscall = matches!(self.abi, Abi::Syscall { .. });
+        if syscall && arg.ty != ArgType::Sockaddr && arg.ty.structures().is_some() {
+            let message = format!(
+                "a system call takes no structures of the kernel, so argument {} cannot be read as {}",
+                arg.index,
+                arg.ty.name()
+            );
+            let help = "numbers of open files are `fd`, names of files `string`";
+            let problem = Diagnostic::error(Code::ArgumentType, format!("{}.type", arg.path), message);
+            return Err(problem.with_help(help));
         }
         let Some(param) = self.param(arg.index) else { return Ok(false) };
         let btf = &self.kernel.btf;
@@ -352,6 +360,15 @@ impl ArgResolver<'_> {
             );
             Err(Diagnostic::error(Code::ArgumentType, format!("{}.type", arg.path), message))
         };
+        if syscall {
+            // The author may know better than the prototype what a pointer or a `long` is.
+            let small = pointee.is_none() && btf.size(param).is_some_and(|size| size < 8);
+            return match arg.ty {
+                ArgType::String | ArgType::CharBuf | ArgType::Sockaddr if small => contradiction(),
+                ArgType::Fd | ArgType::Capability if pointee.is_some() => contradiction(),
+                _ => Ok(false),
+            };
+        }
         if let Some(names) = arg.ty.structures() {
             return match structure {
                 Some(ty) if names.contains(&btf.name(ty)) || is_typedef_of(self.kernel, names, ty) => {
