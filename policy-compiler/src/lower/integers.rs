@@ -64,7 +64,7 @@ impl Lower<'_> {
 
     /// r8 = bit 31 if the current system call came through the 32-bit entry (TS_COMPAT), else 0. The language
     /// marks 32-bit system calls so, because their numbers mean something else.
-    fn compat_bit(&mut self) -> Lowered<()> {
+    pub(super) fn compat_bit(&mut self) -> Lowered<()> {
         let Some(status) = self.kernel.offset("task_struct", "thread_info.status") else {
             self.asm.mov_imm(R8, 0);
             return Ok(());

@@ -3,7 +3,7 @@
 use super::frame::{scratch, slot, text_flag};
 use super::{Lower, Lowered};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::emit::{Alu, Asm, Cond, EmitError, FP, Finished, Helper, Label, R0, R1, R6, R7, R9, Size};
+use crate::emit::{Alu, Asm, Cond, EmitError, FP, Finished, Helper, Label, R0, R1, R6, R7, R8, R9, Size};
 use crate::kernel::Kernel;
 use crate::plan::{Bank, Program, Test};
 use api::artefact::{ACTIVE_ALL, Flavour, MapSpec, RelocKind, SharedMap};
@@ -71,6 +71,9 @@ impl Lower<'_> {
         if let Some(number) = self.program.attach.syscall {
             self.asm.load(Size::D, R1, R6, 8);
             self.asm.jump_if(Cond::Ne, R1, number as i32, inactive);
+            // The numbers of 32-bit calls mean others.
+            self.compat_bit()?;
+            self.asm.jump_if(Cond::Ne, R8, 0, inactive);
         }
         self.asm.store_reloc(FP, slot::KEY, RelocKind::ActiveSlot, 0);
         self.lookup(SharedMap::Active);

@@ -18,6 +18,7 @@ mod random;
 mod record;
 mod returns;
 mod scenario;
+mod syscalls;
 mod texts;
 mod vm;
 mod workloads;

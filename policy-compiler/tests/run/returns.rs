@@ -75,7 +75,9 @@ fn a_buffer_that_is_filled_cannot_be_read_at_entry_where_enforcement_happens() {
         let buffer = ArgSpec::Buffer { bytes: b"secret".to_vec(), user: false };
         vec![ArgSpec::Null, buffer, ArgSpec::Int(6), ArgSpec::Int(0)]
     };
-    for filter in ["{index: 1, operator: Equal, values: [secret]}", "{index: 1, operator: NotEqual, values: [x]}"] {
+    for filter in
+        ["{index: 1, operator: Equal, values: [secret]}", "{index: 1, operator: NotEqual, values: [x]}"]
+    {
         for variant in VARIANTS {
             let counters = run(variant, &hook(filter), "vfs_read", args(), 6);
             // At entry the second selector; at return the first, with its event.

@@ -40,6 +40,8 @@ pub struct World<'k> {
     /// What bpf_d_path gives, by address of the `struct path`.
     pub paths: BTreeMap<u64, Vec<u8>>,
     pub files: files::FileTree,
+    /// The current system call came through the 32-bit entry.
+    pub compat: bool,
 }
 
 impl<'k> World<'k> {
@@ -51,6 +53,7 @@ impl<'k> World<'k> {
             noise: 0x1234_5678,
             paths: BTreeMap::new(),
             files: files::FileTree::default(),
+            compat: false,
         };
         world.pad(64);
         world.plant_root();

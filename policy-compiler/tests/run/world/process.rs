@@ -26,6 +26,8 @@ impl World<'_> {
             self.set(each, "task_struct", "pid", u64::from(pid));
             self.set(each, "task_struct", "group_leader", leader.0);
         }
+        // TS_COMPAT, beside another bit.
+        self.set(task, "task_struct", "thread_info.status", if self.compat { 3 } else { 1 });
         let fs = self.object("fs_struct");
         self.set_path(fs, "fs_struct", "root", spec.root);
         self.set_path(fs, "fs_struct", "pwd", spec.root);
