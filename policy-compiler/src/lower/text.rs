@@ -58,12 +58,16 @@ impl Lower<'_> {
         self.asm.bind(whole);
     }
 
+    /// Counts for the policies of which a selector of `asked` still is a candidate.
     fn lost_decision(&mut self, bank: &Bank, asked: u64) {
         let program = self.program;
         for (index, entry) in program.entries.iter().enumerate() {
             let here = program.banks.get(entry.bank).is_some_and(|of| std::ptr::eq(of, bank));
             if here && entry.mask() & asked != 0 {
+                let fine = self.asm.label();
+                self.skip_unless_asked(entry.mask() & asked, fine);
                 self.count(index, &[PolicyCounter::LostScratch]);
+                self.asm.bind(fine);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use api::artefact::{Flavour, POLICY_COUNTERS, PolicyCounter};
 use policy_compiler::typed::{
-    Action, ArgTest, ArgType, Filter, FilterTest, HookPoint, IntTest, IntType, Mode, PolicyKey, Selector,
-    TextOp, TypedArg, TypedHook, TypedPolicy,
+    Action, ArgTest, ArgType, Filter, FilterTest, HookPoint, IntTest, IntType, Mode, PidTest, PolicyKey,
+    RateLimit, RateScope, Selector, TextOp, TypedArg, TypedHook, TypedPolicy,
 };
 use policy_compiler::{Kernel, compile};
 
@@ -71,8 +71,12 @@ struct Case {
 
 impl Case {
     fn new(policy: TypedPolicy) -> Self {
+        Self::of(&[policy])
+    }
+
+    fn of(policies: &[TypedPolicy]) -> Self {
         let kernel = Kernel::new(Variant::Trampolines6.profile()).expect("the fixture is BTF");
-        let compiled = compile(&[policy], &kernel);
+        let compiled = compile(policies, &kernel);
         assert_eq!(compiled.artefacts.len(), 1, "{:?}", compiled.diagnostics);
         let node = Node::new(&compiled.artefacts, surroundings(Flavour::Fentry)).expect("loads");
         Self { kernel, node }
@@ -148,6 +152,22 @@ fn without_scratch_memory_a_text_test_is_a_lost_decision_that_is_counted() {
     let deed = case.call();
     assert_eq!((deed.ret, deed.deeds.signals.len()), (0, 0));
     assert_eq!(case.counters("by-path"), [(PolicyCounter::LostScratch, 1)]);
+}
+
+#[test]
+fn a_policy_whose_filters_have_failed_already_loses_no_decision() {
+    let mut other = by_path();
+    other.key.name = "of-another-process".to_owned();
+    let pids = PidTest { not: false, namespace_pid: false, follow_forks: false, values: vec![7] };
+    other.hooks[0].selectors[0].filters.push(Filter {
+        path: "spec.kprobes[0].selectors[0].matchPIDs[0]".to_owned(),
+        test: FilterTest::Pids(pids),
+    });
+    let mut case = Case::of(&[by_path(), other]);
+    case.node.occupy_scratch(true);
+    case.call();
+    assert_eq!(case.counters("by-path"), [(PolicyCounter::LostScratch, 1)]);
+    assert_eq!(case.counters("of-another-process"), []);
 }
 
 #[test]
