@@ -1,6 +1,7 @@
 //! In: a selector with a rate limit. Out: its event only if none with the same key passed within the interval.
 //!
-//! Key: hook, selector, scope (thread, process or all) and the first 40 bytes of each argument, hashed to 64 bits.
+//! Key: hook, selector, scope (thread, process or all) and the first 40 bytes of each argument, hashed to 64 bits. The
+//! interval begins when the event is in the ring buffer: one that is lost keeps no other back.
 
 use super::Lower;
 use super::actions::Matched;
@@ -16,7 +17,7 @@ const SAMPLE: i32 = 40;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Lower<'_> {
-    /// Jumps to `end` if the event is suppressed. `fixed`: places of the words of arguments of fixed size.
+    /// Jumps to `end` if the event is suppressed; else leaves key and time for [`Lower::begin_interval`]. `fixed`: places of the words of arguments of fixed size.
     pub(super) fn rate_limit(
         &mut self,
         entry: &Entry<'_>,
@@ -26,7 +27,7 @@ impl Lower<'_> {
         texts: &[usize],
         end: Label,
     ) {
-        let [pass, suppressed] = std::array::from_fn(|_| self.asm.label());
+        let [pass, suppressed, go] = std::array::from_fn(|_| self.asm.label());
         self.asm.mov_imm(R8, seed(entry, matched));
         match limit.scope {
             RateScope::Thread => self.asm.load(Size::D, R1, FP, slot::PID_TGID),
@@ -51,6 +52,15 @@ impl Lower<'_> {
         self.asm.jump_if_imm(Cond::Lt, R3, u64::from(limit.interval_ms) * 1_000_000, R4, suppressed);
         self.asm.bind(pass);
         self.asm.store(Size::D, FP, slot::BITS, R1);
+        self.asm.jump(go);
+        self.asm.bind(suppressed);
+        self.count(matched.entry, &[PolicyCounter::RateLimited]);
+        self.asm.jump(end);
+        self.asm.bind(go);
+    }
+
+    /// Remembers that the event has passed.
+    pub(super) fn begin_interval(&mut self) {
         self.asm.shared_map(R1, SharedMap::RateLimit);
         self.asm.mov(R2, FP);
         self.asm.alu(Alu::Add, R2, i32::from(slot::KEY));
@@ -58,12 +68,6 @@ impl Lower<'_> {
         self.asm.alu(Alu::Add, R3, i32::from(slot::BITS));
         self.asm.mov_imm(R4, 0);
         self.asm.call(Helper::MapUpdate);
-        let go = self.asm.label();
-        self.asm.jump(go);
-        self.asm.bind(suppressed);
-        self.count(matched.entry, &[PolicyCounter::RateLimited]);
-        self.asm.jump(end);
-        self.asm.bind(go);
     }
 
     /// r8 = hash(r8, r1).

@@ -117,7 +117,7 @@ impl Lower<'_> {
         for text in &texts {
             at = self.text_arg(*text, at, share.min(scratch::TEXT_MAX));
         }
-        self.output(matched.entry, at);
+        self.output(matched, at);
         self.asm.jump(end);
         self.asm.bind(lost);
         self.count(matched.entry, &[PolicyCounter::LostScratch]);
@@ -338,7 +338,8 @@ impl Lower<'_> {
         self.asm.bind(none);
     }
 
-    fn output(&mut self, entry: usize, at: i32) {
+    fn output(&mut self, matched: Matched, at: i32) {
+        let entry = matched.entry;
         let [lost, end] = std::array::from_fn(|_| self.asm.label());
         self.asm.mov(R3, R8);
         self.asm.alu(Alu::Add, R3, at);
@@ -350,6 +351,9 @@ impl Lower<'_> {
         self.asm.mov_imm(R4, 0);
         self.asm.call(Helper::RingOutput);
         self.asm.jump_if(Cond::Ne, R0, 0, lost);
+        if matched.rate_limit.is_some() {
+            self.begin_interval();
+        }
         self.count(entry, &[PolicyCounter::Post]);
         self.asm.jump(end);
         self.asm.bind(lost);

@@ -136,6 +136,22 @@ fn a_full_ring_buffer_costs_the_event_and_nothing_else() {
 }
 
 #[test]
+fn a_lost_event_does_not_use_its_interval_up() {
+    use PolicyCounter::{LostRing, Match, Post, RateLimited};
+    let mut limited = by_path();
+    let rate_limit = Some(RateLimit { interval_ms: 60_000, scope: RateScope::Global });
+    limited.hooks[0].selectors[0].actions = vec![Action::Post { rate_limit }];
+    let mut case = Case::new(limited);
+    case.node.vm.around.ring_space = 64;
+    case.call();
+    assert_eq!(case.counters("by-path"), [(Match, 1), (LostRing, 1)]);
+    case.node.vm.around.ring_space = 1 << 20;
+    case.call();
+    case.call();
+    assert_eq!(case.counters("by-path"), [(Match, 3), (Post, 1), (RateLimited, 1), (LostRing, 1)]);
+}
+
+#[test]
 fn without_scratch_memory_tests_on_registers_still_enforce() {
     use PolicyCounter::{LostScratch, Match, Override, Signal};
     let mut case = Case::new(by_mask());
