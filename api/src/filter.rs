@@ -9,8 +9,8 @@ mod labels;
 use regex_lite::{Regex, RegexBuilder};
 
 use crate::event::{Event, EventType};
-use crate::tetragon::{self, CapFilter, CapFilterSet, GetEventsRequest};
-use condition::{CapSet, CapTest, Condition, Text};
+use crate::tetragon::{self, GetEventsRequest};
+use condition::{Condition, Text};
 use labels::LabelSelector;
 
 /// Filters in one request.
@@ -52,12 +52,6 @@ pub enum FilterError {
         given: String,
         /// What is wrong with it.
         part: String,
-    },
-    /// Not a capability.
-    #[error("capabilities: {given} is not the number of a capability")]
-    Capability {
-        /// As given.
-        given: i32,
     },
     /// A field of the protocol that is not implemented.
     #[error("{field} is not implemented: leave it out")]
@@ -121,11 +115,7 @@ impl Filter {
         if !asked.pid.is_empty() {
             conditions.push(Condition::Pids(asked.pid.clone()));
         }
-        conditions.extend(asked.health_check.map(Condition::HealthCheck));
         conditions.extend(asked.in_init_tree.map(Condition::InInitTree));
-        if let Some(capabilities) = &asked.capabilities {
-            add_capabilities(capabilities, &mut conditions)?;
-        }
         if !asked.labels.is_empty() {
             conditions.push(Condition::Labels(selectors(&asked.labels)?));
         }
@@ -237,6 +227,9 @@ fn refuse_unsupported(asked: &tetragon::Filter) -> Result<(), FilterError> {
         ("pid_set", !asked.pid_set.is_empty()),
         ("cel_expression", !asked.cel_expression.is_empty()),
         ("ancestor_binary_regex", !asked.ancestor_binary_regex.is_empty()),
+        // Events have neither, so that a filter by them would accept none or all.
+        ("capabilities", asked.capabilities.is_some()),
+        ("health_check", asked.health_check.is_some()),
     ] {
         if given {
             return Err(FilterError::Unsupported { field });
@@ -271,31 +264,6 @@ fn selectors(asked: &[String]) -> Result<Vec<LabelSelector>, FilterError> {
         LabelSelector::parse(given).map_err(|part| FilterError::Labels { given: given.clone(), part })
     };
     asked.iter().map(read).collect()
-}
-
-fn add_capabilities(asked: &CapFilter, conditions: &mut Vec<Condition>) -> Result<(), FilterError> {
-    for (set, tests) in [
-        (CapSet::Permitted, &asked.permitted),
-        (CapSet::Effective, &asked.effective),
-        (CapSet::Inheritable, &asked.inheritable),
-    ] {
-        let Some(CapFilterSet { any, all, exactly, none }) = tests else { continue };
-        for (test, numbers) in
-            [(CapTest::Any, any), (CapTest::All, all), (CapTest::Exactly, exactly), (CapTest::None, none)]
-        {
-            if !numbers.is_empty() {
-                conditions.push(Condition::Capabilities(set, test, capability_bits(numbers)?));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn capability_bits(numbers: &[i32]) -> Result<u64, FilterError> {
-    numbers.iter().try_fold(0, |bits, number| {
-        let bit = u32::try_from(*number).ok().and_then(|number| 1_u64.checked_shl(number));
-        Ok(bits | bit.ok_or(FilterError::Capability { given: *number })?)
-    })
 }
 
 #[cfg(test)]

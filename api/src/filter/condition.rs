@@ -20,10 +20,6 @@ pub(super) enum Condition {
     Pids(Vec<u32>),
     /// The pod's labels.
     Labels(Vec<LabelSelector>),
-    /// Capabilities of the process; one that is not known has none that match.
-    Capabilities(CapSet, CapTest, u64),
-    /// Whether the command equals one of its container's exec probes.
-    HealthCheck(bool),
     /// Whether it descends from its container's first process; not known is neither.
     InInitTree(bool),
 }
@@ -39,23 +35,6 @@ pub(super) enum Text {
     Pod,
     ContainerId,
     ContainerName,
-}
-
-/// Which capabilities of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CapSet {
-    Permitted,
-    Effective,
-    Inheritable,
-}
-
-/// How they must relate to those of the filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CapTest {
-    Any,
-    All,
-    Exactly,
-    None,
 }
 
 impl Condition {
@@ -76,13 +55,6 @@ impl Condition {
                 .pod
                 .as_ref()
                 .is_some_and(|pod| selectors.iter().any(|selector| selector.matches(&pod.labels))),
-            Condition::Capabilities(set, test, wanted) => {
-                process.cap.is_some_and(|caps| test.holds(set.of(caps), *wanted))
-            }
-            Condition::HealthCheck(wanted) => {
-                let container = process.pod.as_ref().and_then(|pod| pod.container.as_ref());
-                container.is_some_and(|container| container.maybe_exec_probe) == *wanted
-            }
             Condition::InInitTree(wanted) => process.in_init_tree == Some(*wanted),
         }
     }
@@ -102,27 +74,6 @@ impl Text {
             Text::Pod => pod.map(|pod| pod.name.as_str()),
             Text::ContainerId => Some(process.docker.as_str()).filter(|id| !id.is_empty()),
             Text::ContainerName => pod.and_then(|pod| pod.container.as_ref()).map(|one| one.name.as_str()),
-        }
-    }
-}
-
-impl CapSet {
-    fn of(self, caps: crate::event::Capabilities) -> u64 {
-        match self {
-            CapSet::Permitted => caps.permitted,
-            CapSet::Effective => caps.effective,
-            CapSet::Inheritable => caps.inheritable,
-        }
-    }
-}
-
-impl CapTest {
-    fn holds(self, set: u64, wanted: u64) -> bool {
-        match self {
-            CapTest::Any => set & wanted != 0,
-            CapTest::All => set & wanted == wanted,
-            CapTest::Exactly => set == wanted,
-            CapTest::None => set & wanted == 0,
         }
     }
 }

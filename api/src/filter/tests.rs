@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::artefact::{EventKind, HookSchema};
 use crate::event::{
-    Action, Body, Capabilities, Container, Hook, HookEvent, Pod, Process, ProcessExec, ProcessInfo, Subject,
-    Timestamp,
+    Action, Body, Container, Hook, HookEvent, Pod, Process, ProcessExec, ProcessInfo, Subject, Timestamp,
 };
 
 fn event(binary: &str, policy: Option<&str>) -> Event {
@@ -90,7 +89,6 @@ fn in_pod(name: &str) -> ProcessInfo {
         arguments: "-k https://x".into(),
         docker: "0123abc".into(),
         in_init_tree: Some(true),
-        cap: Some(Capabilities { permitted: 0b111, effective: 0b101, inheritable: 0 }),
         pod: Some(Arc::new(pod)),
         ..ProcessInfo::default()
     }
@@ -103,16 +101,6 @@ fn exec(info: ProcessInfo) -> Event {
     let body =
         Body::Exec(ProcessExec { process, parent: Some(Arc::new(Process::new(parent))), ancestors: vec![] });
     Event { body, node_name: "n".into(), time: Timestamp(0) }
-}
-
-fn cap_filter(set: &str, tests: CapFilterSet) -> tetragon::Filter {
-    let mut filter = CapFilter::default();
-    match set {
-        "permitted" => filter.permitted = Some(tests),
-        "effective" => filter.effective = Some(tests),
-        _ => filter.inheritable = Some(tests),
-    }
-    tetragon::Filter { capabilities: Some(filter), ..Default::default() }
 }
 
 /// Filters that must accept the first and refuse the second of two events that differ in one respect.
@@ -129,7 +117,6 @@ fn each_field_tells_two_events_apart() {
     };
     let list = |text: &str| vec![text.to_owned()];
     let base = tetragon::Filter::default;
-    let any = |any: &[i32]| CapFilterSet { any: any.to_vec(), ..Default::default() };
     for (filter, accepted, refused) in [
         (tetragon::Filter { namespace: list("team-a"), ..base() }, &pod, &host),
         (tetragon::Filter { namespace: list(""), ..base() }, &host, &pod),
@@ -138,8 +125,6 @@ fn each_field_tells_two_events_apart() {
         (tetragon::Filter { pod_regex: list(""), ..base() }, &pod, &host),
         (tetragon::Filter { container_name_regex: list("app"), ..base() }, &pod, &host),
         (tetragon::Filter { container_id: list("^0123"), ..base() }, &pod, &host),
-        (tetragon::Filter { health_check: Some(true), ..base() }, &pod, &host),
-        (tetragon::Filter { health_check: Some(false), ..base() }, &host, &pod),
         (tetragon::Filter { in_init_tree: Some(true), ..base() }, &pod, &host),
         (tetragon::Filter { pid: vec![41, 42], ..base() }, &pod, &host),
         (tetragon::Filter { labels: list("app=web"), ..base() }, &pod, &host),
@@ -151,26 +136,11 @@ fn each_field_tells_two_events_apart() {
         (tetragon::Filter { arguments_regex: list("https?:"), ..base() }, &pod, &host),
         (tetragon::Filter { parent_binary_regex: list("bash$"), ..base() }, &pod, &orphan),
         (tetragon::Filter { parent_arguments_regex: list("^-c"), ..base() }, &pod, &orphan),
-        (cap_filter("effective", any(&[2, 9])), &pod, &host),
-        (cap_filter("permitted", CapFilterSet { all: vec![0, 1], ..Default::default() }), &pod, &host),
-        (cap_filter("effective", CapFilterSet { exactly: vec![0, 2], ..Default::default() }), &pod, &host),
-        (cap_filter("inheritable", CapFilterSet { none: vec![0, 2], ..Default::default() }), &pod, &host),
     ] {
         let compiled = Filter::compile(&filter).unwrap();
         assert!(compiled.accepts(accepted), "{filter:?}");
         assert!(!compiled.accepts(refused), "{filter:?}");
     }
-}
-
-#[test]
-fn capability_tests_differ() {
-    let event = exec(in_pod("xwing"));
-    let holds = |tests| Filter::compile(&cap_filter("effective", tests)).unwrap().accepts(&event);
-    assert!(!holds(CapFilterSet { any: vec![1], ..Default::default() }));
-    assert!(!holds(CapFilterSet { all: vec![0, 1], ..Default::default() }));
-    assert!(!holds(CapFilterSet { exactly: vec![0], ..Default::default() }));
-    assert!(!holds(CapFilterSet { none: vec![0], ..Default::default() }));
-    assert!(!holds(CapFilterSet { all: vec![0], none: vec![2], ..Default::default() }));
 }
 
 #[test]
@@ -212,6 +182,11 @@ fn what_is_not_implemented_is_refused_by_name() {
             filter(tetragon::Filter { ancestor_binary_regex: vec!["a".into()], ..base() }),
             "deny_list[1]: ancestor_binary_regex",
         ),
+        (
+            filter(tetragon::Filter { capabilities: Some(Default::default()), ..base() }),
+            "deny_list[1]: capabilities",
+        ),
+        (filter(tetragon::Filter { health_check: Some(false), ..base() }), "deny_list[1]: health_check"),
         (GetEventsRequest { field_filters: vec![Default::default()], ..Default::default() }, "field_filters"),
         (
             GetEventsRequest { aggregation_options: Some(Default::default()), ..Default::default() },
@@ -224,8 +199,6 @@ fn what_is_not_implemented_is_refused_by_name() {
     assert!(refused(&broken).starts_with("deny_list[1]: pod_regex: \"[\" is not a regular expression"));
     let labels = filter(tetragon::Filter { labels: vec!["a=b,c d".into()], ..base() });
     assert!(refused(&labels).contains("\"c d\" in \"a=b,c d\""));
-    let capability = filter(cap_filter("effective", CapFilterSet { all: vec![64], ..Default::default() }));
-    assert!(refused(&capability).contains("64 is not the number of a capability"));
 }
 
 #[test]
