@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A process that runs.
@@ -100,11 +101,16 @@ fn parent(stat: &[u8]) -> Option<u32> {
     fields.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The link's text, below the root directory of the process. ` (deleted)` at its end is kept, as such a file is no
-/// longer the one at that path.
+/// The link's text, below the root directory of the process: the path that it was executed by, which is what the kernel
+/// side has compared, also if there is another file by now, or none (a file of that very name is still there).
 fn executable(directory: &Path) -> Option<Vec<u8>> {
-    let path = fs::read_link(directory.join("exe")).ok()?;
+    let exe = directory.join("exe");
+    let path = fs::read_link(&exe).ok()?;
     let path = path.as_os_str().as_bytes();
+    let path = match path.strip_suffix(b" (deleted)") {
+        Some(before) if fs::metadata(&exe).is_ok_and(|file| file.nlink() == 0) => before,
+        _ => path,
+    };
     let root = fs::read_link(directory.join("root")).unwrap_or_default();
     Some(below(path, root.as_os_str().as_bytes()).to_vec())
 }
@@ -135,6 +141,25 @@ mod tests {
         assert_eq!(below(b"/srv/jailed/bin/sh", b"/srv/jail"), b"/srv/jailed/bin/sh");
         assert_eq!(below(b"/bin/sh", b"/"), b"/bin/sh");
         assert_eq!(below(b"/bin/sh", b""), b"/bin/sh");
+    }
+
+    #[test]
+    fn an_executable_that_is_deleted_is_the_one_that_was_executed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["sleeper", "sleeper (deleted)"] {
+            let path = folder.path().canonicalize().unwrap().join(name);
+            let source = ["/usr/bin/sleep", "/bin/sleep"].into_iter().find(|path| Path::new(path).exists());
+            fs::copy(source.unwrap(), &path).unwrap();
+            let mut child = std::process::Command::new(&path).arg("60").spawn().unwrap();
+            let directory = Path::new("/proc").join(child.id().to_string());
+            let before = executable(&directory);
+            fs::remove_file(&path).unwrap();
+            let after = executable(&directory);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let path = Some(path.as_os_str().as_bytes().to_vec());
+            assert_eq!((before, after), (path.clone(), path));
+        }
     }
 
     #[test]
