@@ -140,11 +140,14 @@ impl Directory {
         let added: Vec<String> =
             ids.map(|id| shown(id).to_owned()).filter(|id| !known.contains(id)).collect();
         entry.containers.extend(added);
-        while entry.containers.len() > CONTAINERS {
-            entry.containers.pop_front().map(|oldest| self.by_container.remove(&oldest));
-        }
         let by_shown: HashMap<&str, &Container> =
             entry.pod.containers.iter().map(|(id, container)| (shown(id), container)).collect();
+        while entry.containers.len() > CONTAINERS {
+            // A container that starts over and over must not push out one that runs beside it.
+            let ended = entry.containers.iter().position(|id| !by_shown.contains_key(id.as_str()));
+            let oldest = entry.containers.remove(ended.unwrap_or(0));
+            oldest.map(|oldest| self.by_container.remove(&oldest));
+        }
         for id in &entry.containers {
             let container = by_shown.get(id.as_str()).map(|container| container.shown.clone());
             // A container that has ended is no longer in the status; what was known of it stays.
@@ -181,6 +184,7 @@ impl Directory {
     }
 }
 
-fn shown(id: &str) -> &str {
+/// What events show of a container's id.
+pub(super) fn shown(id: &str) -> &str {
     id.get(..SHOWN).unwrap_or(id)
 }

@@ -29,6 +29,7 @@ use directory::Directory;
 pub use cgroups::hierarchy;
 pub use convert::pod;
 pub use directory::{CONTAINERS, Container, DELETED, PODS, Pod, PodChange, PodUid};
+pub(crate) use name::is_below_all_pods;
 pub use workload::{CgroupId, ContainerLabels, Place, PodLabels, Workload};
 
 /// How soon after a look at the cgroups the next one may be, whatever asks for it. One takes 3 ms with 100 pods.
@@ -50,6 +51,10 @@ pub struct Pods {
     /// Somebody tells of pods.
     expected: bool,
     places: BTreeMap<CgroupId, Place>,
+    /// Of containers' own cgroups, what events show of the id.
+    containers: BTreeMap<CgroupId, String>,
+    /// Found by a look between two that were asked for.
+    unsaid: Vec<(CgroupId, Option<Place>)>,
     foreign: std::collections::HashSet<u64>,
     looked: Option<Instant>,
     /// Something has changed since.
@@ -99,8 +104,9 @@ impl Pods {
         self.failed = true;
     }
 
-    /// A process has executed something in this cgroup, whose directory has this name.
-    pub fn exec_in(&mut self, cgroup: CgroupId, name: &str) {
+    /// A process has executed something in this cgroup, whose directory has this name. If it may be the first of a
+    /// container, and the last look was not just now, it is known afterwards.
+    pub fn exec_in(&mut self, cgroup: CgroupId, name: &str, now: Instant) {
         let is_new = name::container_id(name).is_some() && !self.places.contains_key(&cgroup);
         if self.expected && is_new && !self.foreign.contains(&cgroup.0) {
             if self.foreign.len() >= FOREIGN {
@@ -108,6 +114,13 @@ impl Pods {
             }
             self.foreign.insert(cgroup.0);
             self.asked = true;
+            if self.due(now).is_zero() {
+                let changes = self.find(now);
+                self.unsaid.extend(changes);
+                // So that whoever is to put them in force asks.
+                self.asked = true;
+                self.looked = None;
+            }
         }
     }
 
@@ -124,8 +137,19 @@ impl Pods {
         (looked + pause).saturating_duration_since(now)
     }
 
+    /// What events show of the id of the container whose own cgroup this is.
+    pub fn container_in(&self, cgroup: CgroupId) -> Option<&str> {
+        self.containers.get(&cgroup).map(String::as_str)
+    }
+
     /// Looks at the cgroups, and says what has changed since the last look: nothing, if they cannot be read.
     pub fn look(&mut self, now: Instant) -> Vec<(CgroupId, Option<Place>)> {
+        let mut changes = std::mem::take(&mut self.unsaid);
+        changes.extend(self.find(now));
+        changes
+    }
+
+    fn find(&mut self, now: Instant) -> Vec<(CgroupId, Option<Place>)> {
         self.looked = Some(now);
         self.asked = false;
         self.failed = false;
@@ -142,6 +166,9 @@ impl Pods {
         if !self.directory.lacks_cgroups(found.values().filter_map(Found::pod)) {
             self.waits_until = None;
         }
+        let containers =
+            found.iter().filter_map(|(id, found)| Some((*id, directory::shown(found.container()?.1))));
+        self.containers = containers.map(|(cgroup, id)| (cgroup, id.to_owned())).collect();
         let mut places: BTreeMap<CgroupId, Place> = found
             .into_iter()
             .map(|(id, found)| (id, Place { workload: self.workload(&found.kind), path: found.path }))

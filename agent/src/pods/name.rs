@@ -39,6 +39,15 @@ pub fn is_kubelet(name: &str) -> bool {
     name.strip_suffix(".slice").unwrap_or(name) == "kubelet"
 }
 
+/// Whether a path from the root of the hierarchy is below the directory of all pods: its place counts, as anybody to
+/// whom a part of the hierarchy is delegated may give any names there.
+pub fn is_below_all_pods(path: &str) -> bool {
+    let mut names = path.split('/').filter(|name| !name.is_empty());
+    let first = names.next().unwrap_or_default();
+    let all = if is_kubelet(first) { names.next().unwrap_or_default() } else { first };
+    is_all_pods(all) && names.next().is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +103,15 @@ mod tests {
             assert!(is_all_pods(name), "{name}");
         }
         assert!(!is_all_pods("kubepods-burstable.slice") && !is_all_pods("user.slice"));
+        assert!(
+            is_below_all_pods("/kubepods/pod1/x")
+                && is_below_all_pods("kubelet.slice/kubelet-kubepods.slice/x")
+        );
+        for path in
+            ["", "/", "/kubepods", "/user.slice/kubepods/pod1/x", "/kubelet/pod1/x", "/../kubepods/pod1"]
+        {
+            assert!(!is_below_all_pods(path), "{path}");
+        }
         assert!(is_kubelet("kubelet") && is_kubelet("kubelet.slice") && !is_kubelet("kubelet.service"));
     }
 }

@@ -144,12 +144,12 @@ fn a_look_is_due_when_something_may_have_changed() {
     assert!(node.pods.due(node.now).is_zero());
     node.look();
     assert_eq!(node.pods.due(node.now), LATEST);
-    node.pods.exec_in(CgroupId(77), "init.scope");
+    node.pods.exec_in(CgroupId(77), "init.scope", node.now);
     assert_eq!(node.pods.due(node.now), LATEST, "not the name of a container");
-    node.pods.exec_in(CgroupId(77), CONTAINER);
+    node.pods.exec_in(CgroupId(77), CONTAINER, node.now);
     assert_eq!(node.pods.due(node.now), SOONEST);
     node.look();
-    node.pods.exec_in(CgroupId(77), CONTAINER);
+    node.pods.exec_in(CgroupId(77), CONTAINER, node.now);
     assert_eq!(node.pods.due(node.now), LATEST, "a container that is no pod's asks once");
     node.apply(applied(a_pod(1, "web", None)));
     node.look();
@@ -195,4 +195,41 @@ fn a_pod_whose_cgroup_cannot_be_read_is_not_gone() {
     assert_eq!(node.pods.due(node.now), WAITING);
     node.pods.look(node.now);
     assert!(node.pods.due(node.now) > WAITING);
+}
+
+#[test]
+fn a_container_that_starts_over_and_over_does_not_push_out_its_sidecar() {
+    let mut node = Node::new();
+    let id = |number: usize| format!("{number:064x}").chars().rev().collect::<String>();
+    let mut pod = a_pod(1, "web", Some(&id(1)));
+    let (sidecar, container) = pod.containers.pop_first().unwrap();
+    for restart in 0..3 * CONTAINERS {
+        let crashed = (id(1000 + restart), container.clone());
+        pod.containers = [(sidecar.clone(), container.clone()), crashed].into();
+        node.apply(applied(pod.clone()));
+        let known = |id: &str| node.pods.of_container(id).is_some();
+        assert!(known(&sidecar) && known(&id(1000 + restart)), "{restart}");
+    }
+    assert!(node.pods.of_container(&id(1000)).is_none());
+}
+
+#[test]
+fn the_first_exec_in_a_container_finds_its_pod() {
+    let mut node = Node::new();
+    node.look();
+    node.apply(applied(a_pod(1, "web", None)));
+    let cgroup = make(node.root.path(), &format!("kubepods/pod{}/{CONTAINER}", uid(1)));
+    node.pods.exec_in(cgroup, CONTAINER, node.now);
+    assert_eq!(node.pods.container_in(cgroup), None, "the last look was just now");
+    assert_eq!(node.pods.due(node.now), SOONEST);
+    let other = make(node.root.path(), &format!("kubepods/pod{}/{}", uid(1), CONTAINER.replace('0', "9")));
+    node.now += SOONEST;
+    node.pods.exec_in(other, &CONTAINER.replace('0', "9"), node.now);
+    assert_eq!(node.pods.container_in(cgroup), Some(&CONTAINER[..31]));
+    assert!(node.pods.of_container(node.pods.container_in(other).unwrap()).is_some());
+    // And those who are to put it in force are told at once.
+    assert!(node.pods.due(node.now).is_zero());
+    let told = node.look();
+    assert!(told.contains_key(&cgroup) && told.contains_key(&other));
+    assert_eq!(node.look(), BTreeMap::new());
 }

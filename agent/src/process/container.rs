@@ -1,11 +1,14 @@
-//! In: the cgroup of a new image. Out: the first 31 characters of its container's id; nothing on the host.
+//! In: the cgroup of a new image. Out: the first 31 characters of its container's id, nothing on the host; and whether
+//! its place shows that it is a pod's.
+//!
+//! Names alone show nothing: whoever has a part of the hierarchy delegated to him may name his cgroups like another's.
 
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::pods::hierarchy;
+use crate::pods::{hierarchy, is_below_all_pods};
 
 /// Characters of a container id that are shown.
 const SHOWN: usize = 31;
@@ -17,9 +20,29 @@ const WHOLE: usize = 64;
 /// have come and gone, all are forgotten and looked up again.
 const REMEMBERED: usize = 8192;
 
+/// The container of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Container {
+    /// What is shown of its id; empty on the host.
+    pub(super) id: String,
+    pub(super) place: Where,
+}
+
+/// Where a container's cgroup is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Where {
+    /// Not known: the process has gone, or the host has no unified hierarchy.
+    #[default]
+    Unknown,
+    /// Below that of all pods.
+    Pods,
+    /// Elsewhere.
+    Elsewhere,
+}
+
 /// Containers by cgroup.
 pub(super) struct Containers {
-    by_cgroup: HashMap<u64, String>,
+    by_cgroup: HashMap<u64, Container>,
     /// All controllers are in the cgroup2 hierarchy mounted here, so that a cgroup's id there tells its container.
     unified: Option<PathBuf>,
 }
@@ -30,38 +53,58 @@ impl Containers {
     }
 
     /// The container of an image that started in the cgroup `id`, whose last component is `name`.
-    pub(super) fn of_exec(&mut self, id: u64, name: &[u8], tgid: u32) -> String {
+    pub(super) fn of_exec(&mut self, id: u64, name: &[u8], tgid: u32) -> Container {
         let name = String::from_utf8_lossy(name);
-        if let Some(container) = id_in_name(&name) {
-            return container.to_string();
-        }
-        let Some(unified) = &self.unified else { return of_process(tgid).unwrap_or_default() };
+        let named = id_in_name(&name).map(str::to_owned);
+        let Some(unified) = &self.unified else {
+            let id = named.or_else(|| in_cgroup_file(&cgroups(tgid)?).map(str::to_owned));
+            return Container { id: id.unwrap_or_default(), place: Where::Unknown };
+        };
         if let Some(container) = self.by_cgroup.get(&id) {
             return container.clone();
         }
-        // A nested cgroup: its container's name is further up. A process that is gone tells nothing, nor does one that
-        // has moved on, as those do which become containers; the next one in this cgroup is asked again.
-        let Some(container) = of_process_in(tgid, unified, id) else { return String::new() };
+        // A process that is gone tells nothing, nor does one that has moved on, as those do which become containers; the
+        // next one in this cgroup is asked again. In a nested cgroup, its container's name is further up.
+        let Some(container) = cgroups(tgid).and_then(|cgroups| in_unified(&cgroups, unified, id)) else {
+            return Container { id: named.unwrap_or_default(), place: Where::Unknown };
+        };
         if self.by_cgroup.len() >= REMEMBERED {
             self.by_cgroup.clear();
         }
         self.by_cgroup.insert(id, container.clone());
         container
     }
+
+    /// The container of a process that runs.
+    pub(super) fn of_process(&self, tgid: u32) -> Container {
+        let cgroups = cgroups(tgid).unwrap_or_default();
+        let id = in_cgroup_file(&cgroups).unwrap_or_default().to_owned();
+        let place = match unified_path(&cgroups) {
+            Some(path) if self.unified.is_some() => place(path),
+            _ => Where::Unknown,
+        };
+        Container { id, place }
+    }
 }
 
-/// The container of a running process; empty on the host, `None` if the process is gone.
-pub(super) fn of_process(tgid: u32) -> Option<String> {
-    let cgroups = fs::read_to_string(format!("/proc/{tgid}/cgroup")).ok()?;
-    Some(in_cgroup_file(&cgroups).unwrap_or_default().to_string())
+fn cgroups(tgid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{tgid}/cgroup")).ok()
 }
 
-/// The same, if the process still is in the cgroup `id`.
-fn of_process_in(tgid: u32, unified: &Path, id: u64) -> Option<String> {
-    let cgroups = fs::read_to_string(format!("/proc/{tgid}/cgroup")).ok()?;
-    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+/// The container in `/proc/PID/cgroup`, if the process still is in the cgroup `id`.
+fn in_unified(cgroups: &str, unified: &Path, id: u64) -> Option<Container> {
+    let path = unified_path(cgroups)?;
     let now = fs::metadata(unified.join(path)).ok()?.ino();
-    (now == id).then(|| in_cgroup_file(&cgroups).unwrap_or_default().to_string())
+    let container = in_cgroup_file(cgroups).unwrap_or_default().to_owned();
+    (now == id).then(|| Container { id: container, place: place(path) })
+}
+
+fn unified_path(cgroups: &str) -> Option<&str> {
+    cgroups.lines().find_map(|line| line.strip_prefix("0::/"))
+}
+
+fn place(path: &str) -> Where {
+    if is_below_all_pods(path) { Where::Pods } else { Where::Elsewhere }
 }
 
 /// The container in `/proc/PID/cgroup`: of any hierarchy, the last component of the path that names one.
@@ -100,6 +143,23 @@ mod tests {
             format!("libpod-{ID}.scope"),
         ] {
             assert_eq!(id_in_name(&name), Some(PART), "{name}");
+        }
+    }
+
+    /// A user with a cgroup of his own gives it the name of another's container.
+    #[test]
+    fn a_name_is_believed_below_all_pods_alone() {
+        let root = tempfile::tempdir().unwrap();
+        for (path, expected) in [
+            (format!("kubepods/poda/{ID}"), Where::Pods),
+            (format!("user.slice/kubepods/poda/{ID}"), Where::Elsewhere),
+            (format!("machine.slice/libpod-{ID}.scope/nested"), Where::Elsewhere),
+        ] {
+            fs::create_dir_all(root.path().join(&path)).unwrap();
+            let id = fs::metadata(root.path().join(&path)).unwrap().ino();
+            let found = in_unified(&format!("0::/{path}\n"), root.path(), id);
+            assert_eq!(found, Some(Container { id: PART.to_owned(), place: expected }), "{path}");
+            assert_eq!(in_unified(&format!("0::/{path}\n"), root.path(), id + 1), None, "it has moved on");
         }
     }
 

@@ -10,7 +10,7 @@ use api::event::{ExecId, Process, ProcessFlags, ProcessInfo};
 
 use super::texts::Texts;
 use super::{BootClock, ImageKey, procfs};
-use crate::pods::Pods;
+use crate::pods::{CgroupId, Pods};
 
 /// Images kept at most. An image with short texts takes about 500 bytes: 32 MiB.
 const CAPACITY: usize = 65_536;
@@ -24,8 +24,19 @@ pub(super) struct Image {
     /// The parent; for an exec without a fork, the image before.
     pub(super) parent: Option<Arc<Process>>,
     ended: bool,
+    /// Whether its pod may be told by the id of its container.
+    pub(super) belongs: Belongs,
     /// Version of the pods that were last asked for its own.
     pods: u64,
+}
+
+/// Where the pod of an image is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belongs {
+    /// The place of its cgroup shows that its container is the one that is shown.
+    Shown,
+    /// This cgroup will, if it is a container's.
+    If(CgroupId),
 }
 
 enum State {
@@ -43,13 +54,13 @@ pub(super) struct Forked {
 }
 
 impl Image {
-    pub(super) fn new(process: Arc<Process>, parent: Option<Arc<Process>>) -> Image {
-        Image { state: State::Made(process), parent, ended: false, pods: 0 }
+    pub(super) fn new(process: Arc<Process>, parent: Option<Arc<Process>>, belongs: Belongs) -> Image {
+        Image { state: State::Made(process), parent, ended: false, belongs, pods: 0 }
     }
 
     /// An image that a fork made.
-    pub(super) fn forked(forked: Forked, parent: Option<Arc<Process>>) -> Image {
-        Image { state: State::Forked(forked), parent, ended: false, pods: 0 }
+    pub(super) fn forked(forked: Forked, parent: Option<Arc<Process>>, belongs: Belongs) -> Image {
+        Image { state: State::Forked(forked), parent, ended: false, belongs, pods: 0 }
     }
 
     /// The process, made now if this is the first time that it is asked for, with its pod if that is known by now.
@@ -70,11 +81,21 @@ impl Image {
         };
         if self.pods != pods.version() {
             self.pods = pods.version();
+            if let Belongs::If(cgroup) = self.belongs
+                && pods.container_in(cgroup) == Some(&made.docker)
+            {
+                self.belongs = Belongs::Shown;
+            }
+            if self.belongs != Belongs::Shown {
+                return made;
+            }
             if let Some(better) = with_pod(&made, pods) {
                 made = better;
                 self.state = State::Made(made.clone());
             }
+            // What is known of this container is known of the parent in it.
             if let Some(parent) = &mut self.parent
+                && parent.docker == made.docker
                 && let Some(better) = with_pod(parent, pods)
             {
                 *parent = better;
@@ -158,7 +179,13 @@ impl Images {
     }
 
     /// Keeps an image of which all is known, with the beginnings of its texts alone if there is no room for more.
-    pub(super) fn keep(&mut self, key: ImageKey, process: Arc<Process>, parent: Option<Arc<Process>>) {
+    pub(super) fn keep(
+        &mut self,
+        key: ImageKey,
+        process: Arc<Process>,
+        parent: Option<Arc<Process>>,
+        belongs: Belongs,
+    ) {
         if self.texts.is_due() && !self.texts.look() {
             while let Some((_, key)) = self.ended.pop_front() {
                 self.by_key.remove(&key);
@@ -166,7 +193,7 @@ impl Images {
             self.texts.look();
         }
         let process = self.texts.keep(process);
-        self.insert(key, Image::new(process, parent));
+        self.insert(key, Image::new(process, parent, belongs));
     }
 
     /// Keeps an image.
@@ -236,7 +263,11 @@ mod tests {
     }
 
     fn image() -> Image {
-        Image::forked(Forked { origin: None, in_init_tree: false, kernel_thread: false }, None)
+        Image::forked(
+            Forked { origin: None, in_init_tree: false, kernel_thread: false },
+            None,
+            Belongs::Shown,
+        )
     }
 
     #[test]
@@ -278,7 +309,7 @@ mod tests {
             ..ProcessInfo::default()
         }));
         let forked = Forked { origin: Some(origin.clone()), in_init_tree: false, kernel_thread: false };
-        let mut image = Image::forked(forked, Some(origin.clone()));
+        let mut image = Image::forked(forked, Some(origin.clone()), Belongs::Shown);
         let pods = Pods::default();
         let forked = image.process("n", &clock, &pods, key(2));
         assert_eq!((forked.pid, forked.binary.as_str(), forked.flags), (2, "/bin/sh", ProcessFlags::CLONE));

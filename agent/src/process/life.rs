@@ -1,6 +1,7 @@
 //! In: one record at a time. Out: its event, if it is one that users see; the cache brought up to date.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api::event::{Body, Event, ExecId, Process, ProcessExec, ProcessExit, Subject};
 use bpf_programs::layout::{
@@ -8,8 +9,9 @@ use bpf_programs::layout::{
     ForkRecord, RecordHeader, RecordKind, take,
 };
 
+use super::container::{Container, Where};
 use super::exec::Exec;
-use super::images::{Forked, Image};
+use super::images::{Belongs, Forked, Image};
 use super::{ImageKey, Known, ProcessCache};
 use crate::pods::CgroupId;
 
@@ -65,14 +67,38 @@ impl ProcessCache {
         info.exec_id = ExecId::new(&self.node, key.start, key.tgid);
         info.parent_exec_id = parent_exec_id;
         info.start_time = Some(time);
-        info.docker = self.containers.of_exec(record.cgroup_id, exec.cgroup, record.tgid);
-        info.pod = self.pods.of_container(&info.docker);
-        self.pods.exec_in(CgroupId(record.cgroup_id), &String::from_utf8_lossy(exec.cgroup));
+        let (docker, belongs) = self.container_of_exec(exec);
+        info.pod = (belongs == Belongs::Shown).then(|| self.pods.of_container(&docker)).flatten();
+        info.docker = docker;
         let process = Arc::new(Process::new(info));
         self.images.end(ImageKey { tgid: record.tgid, start: record.previous_start }, key.start);
-        self.images.keep(key, process.clone(), parent.clone());
+        self.images.keep(key, process.clone(), parent.clone(), belongs);
         let process = Subject { process, tid: record.tgid, refcnt: 0 };
         self.event(Body::Exec(ProcessExec { process, parent, ancestors: Vec::new() }), key.start)
+    }
+
+    fn container_of_exec(&mut self, exec: &Exec<'_>) -> (String, Belongs) {
+        let cgroup = CgroupId(exec.record.cgroup_id);
+        self.pods.exec_in(cgroup, &String::from_utf8_lossy(exec.cgroup), Instant::now());
+        if let Some(id) = self.pods.container_in(cgroup) {
+            return (id.to_owned(), Belongs::Shown);
+        }
+        let container = self.containers.of_exec(cgroup.0, exec.cgroup, exec.record.tgid);
+        self.believe(container, cgroup)
+    }
+
+    /// What of a container's name is shown, and whether it tells the pod.
+    pub(super) fn believe(&self, container: Container, cgroup: CgroupId) -> (String, Belongs) {
+        let Container { id, place } = container;
+        match place {
+            Where::Pods => (id, Belongs::Shown),
+            // There is no telling, and no policy for pods either.
+            Where::Unknown if !self.pods.has_hierarchy() => (id, Belongs::Shown),
+            Where::Unknown => (id, Belongs::If(cgroup)),
+            // It is not the pod's whose name it has.
+            Where::Elsewhere if self.pods.of_container(&id).is_some() => (String::new(), Belongs::If(cgroup)),
+            Where::Elsewhere => (id, Belongs::If(cgroup)),
+        }
     }
 
     /// The parent of a new image: the process that forked it, or the image that it replaces without a fork.
@@ -106,12 +132,14 @@ impl ProcessCache {
         let origin_process = self.known(origin);
         let parent_process = if parent == origin { origin_process.clone() } else { self.known(parent) };
         let key = ImageKey { tgid: record.tgid, start: record.header.time };
+        let of_origin = self.images.get(self.with_start(origin)).map(|image| image.belongs);
+        let belongs = of_origin.unwrap_or(Belongs::If(CgroupId(0)));
         let forked = Forked {
             origin: origin_process,
             in_init_tree: record.header.flags & FORK_IN_INIT_TREE != 0,
             kernel_thread: record.header.flags & FORK_KERNEL_THREAD != 0,
         };
-        self.images.insert(key, Image::forked(forked, parent_process));
+        self.images.insert(key, Image::forked(forked, parent_process, belongs));
     }
 
     pub(super) fn known(&mut self, key: ImageKey) -> Option<Arc<Process>> {

@@ -10,8 +10,9 @@ use api::event::{Body, Event, ExecId, Process, ProcessExec, ProcessFlags, Proces
 use bpf_programs::layout::{PROCESS_EXECVE, PROCESS_IN_INIT_TREE, PROCESS_WORDS, ProcessEntry};
 
 use super::procfs::{self, Running};
-use super::{ImageKey, ProcessCache, arguments, container};
+use super::{ImageKey, ProcessCache, arguments};
 use crate::base::{Base, BaseError, Inserted};
+use crate::pods::CgroupId;
 
 /// Why the running processes could not be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -88,15 +89,17 @@ impl ProcessCache {
             .get(&running.parent_tgid)
             .and_then(|parent| self.known(ImageKey { tgid: parent.tgid, start: parent.start }));
         let parent = parent.unwrap_or_else(|| self.kernel.clone());
+        // That of no cgroup: what its place does not show is never shown.
+        let (docker, belongs) = self.believe(self.containers.of_process(running.tgid), CgroupId(0));
         let info = ProcessInfo {
             exec_id: ExecId::new(&self.node, key.start, key.tgid),
             parent_exec_id: parent.exec_id.clone(),
             start_time: Some(self.clock.at(key.start)),
-            docker: container::of_process(running.tgid).unwrap_or_default(),
+            docker,
             ..describe(running, in_init_tree)
         };
         let process = Arc::new(Process::new(info));
-        self.images.keep(key, process.clone(), Some(parent.clone()));
+        self.images.keep(key, process.clone(), Some(parent.clone()), belongs);
         self.scanned.insert(key.tgid, key.start);
         if running.kernel_thread {
             return None;
