@@ -35,7 +35,7 @@ use self::sets::{ProcFs, ProcessSets, RunningProcesses, SetError, SetObjects, Wo
 use self::shared::{COUNTERS_SIZE, HOOKS, SharedMaps};
 use self::stage::{Attached, Pin, Shared};
 use crate::kernel::{Errno, Kernel, Linux};
-use crate::pins::PinDirectory;
+use crate::pins::{PinDirectory, PinError};
 
 pub use self::from_base::FromBaseError;
 pub use self::hook::HookKey;
@@ -121,6 +121,14 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
     /// `pins` are removed. Programs that cannot stay are in [`Loader::unpinned`].
     pub fn pin_to(&mut self, pins: PinDirectory) {
         self.shared.pins = Some(pins);
+    }
+
+    /// Tells successors which set runs, if programs are pinned.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn mark(&self, generation: u64) -> Result<(), PinError> {
+        self.shared.pins.as_ref().map_or(Ok(()), |pins| pins.mark(generation))
     }
 
     /// Hooks whose programs end with this process although they were to stay, and why.

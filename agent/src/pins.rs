@@ -19,6 +19,8 @@ const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 const FIXED: &str = "fixed-";
 const HOOK: &str = "hook-";
 const COUNTS: &str = "counts-";
+/// How the name of the folder begins that tells the generation of the set that an instance runs.
+const SET: &str = "set-";
 /// Processes before this one whose pins are left alone until a whole set runs: the oldest may be the one that runs most.
 const PREDECESSORS: usize = 2;
 /// Longest name of a pin: below the 255 bytes of a file name.
@@ -101,6 +103,25 @@ impl PinDirectory {
         pins.filter_map(|pin| counted(&pin).map(|(index, policy)| (pin, index, policy))).collect()
     }
 
+    /// Tells successors which set this process runs.
+    ///
+    /// # Errors
+    /// The mark cannot be made.
+    pub fn mark(&self, generation: u64) -> Result<(), PinError> {
+        let place = self.place(&format!("{SET}{generation}"));
+        match fs::DirBuilder::new().mode(0o700).create(&place) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("making the mark", &place)(error));
+            }
+            _ => {}
+        }
+        // The greatest counts: a mark that resists is harmless.
+        entries(&self.own).iter().filter(|pin| **pin != place && marked(pin).is_some()).for_each(|old| {
+            let _ = fs::remove_dir(old);
+        });
+        Ok(())
+    }
+
     /// Letters, digits, `_` and `-` stay: the file system takes no dots.
     fn place(&self, name: &str) -> PathBuf {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
@@ -115,6 +136,15 @@ impl PinDirectory {
         remove(&self.root, |instance| instance != self.own)
     }
 
+    /// The same, but for those who ran a newer set than this generation: that one could not be stored, and nobody has said
+    /// since that it is not wanted.
+    ///
+    /// # Errors
+    /// The first that resisted; the others are removed.
+    pub fn remove_older(&self, generation: u64) -> Result<usize, PinError> {
+        remove(&self.root, |instance| instance != self.own && ran(instance) <= generation)
+    }
+
     /// Removes the pins of other processes that no policy depends on, as far as that can be told before this one runs a
     /// whole set: those without a policies' program, and of the others all but the oldest few, so that an agent that
     /// cannot be started for long does not fill the kernel.
@@ -123,7 +153,10 @@ impl PinDirectory {
     /// The first that resisted; the others are removed.
     pub fn trim_others(&self) -> Result<usize, PinError> {
         let others = instances(&self.root).into_iter().filter(|instance| *instance != self.own);
-        let kept: Vec<PathBuf> = others.filter(|instance| has_hooks(instance)).take(PREDECESSORS).collect();
+        let hooked: Vec<PathBuf> = others.filter(|instance| has_hooks(instance)).collect();
+        // Of those with the newest set the newest: it may be the only one that has it.
+        let newest = hooked.iter().max_by_key(|instance| ran(instance)).filter(|instance| ran(instance) > 0);
+        let kept: Vec<PathBuf> = hooked.iter().take(PREDECESSORS).chain(newest).cloned().collect();
         remove(&self.root, |instance| instance != self.own && !kept.iter().any(|kept| kept == instance))
     }
 
@@ -160,6 +193,10 @@ fn remove(root: &Path, chosen: impl Fn(&Path) -> bool) -> Result<usize, PinError
     };
     for instance in instances(root).into_iter().filter(|instance| chosen(instance)) {
         for pin in entries(&instance) {
+            if marked(&pin).is_some() {
+                keep(fs::remove_dir(&pin).map_err(failed("removing the mark", &pin)));
+                continue;
+            }
             let gone = fs::remove_file(&pin).map_err(failed("removing the pin", &pin));
             removed += usize::from(keep(gone));
         }
@@ -185,6 +222,16 @@ fn has_hooks(instance: &Path) -> bool {
         pin.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(HOOK))
     };
     entries(instance).iter().any(is_hook)
+}
+
+/// The generation in a mark's name.
+fn marked(pin: &Path) -> Option<u64> {
+    pin.file_name()?.to_str()?.strip_prefix(SET)?.parse().ok()
+}
+
+/// The generation of the set that an instance runs; 0 if it did not tell.
+fn ran(instance: &Path) -> u64 {
+    entries(instance).iter().filter_map(|pin| marked(pin)).max().unwrap_or(0)
 }
 
 /// Of one layout the oldest first.
@@ -253,6 +300,29 @@ mod tests {
         let there: Vec<bool> = hooked.iter().map(|pins| pins.own.exists()).collect();
         assert_eq!(there, [true, true, false, false, false]);
         assert!(!idle.own.exists() && last.own.exists());
+    }
+
+    /// A set that could not be stored is not undone by a successor that knows the one before alone.
+    #[test]
+    fn pins_of_a_newer_set_than_the_stored_one_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let with_set = |generation| {
+            let pins = PinDirectory::create(root.path()).unwrap();
+            fs::write(pins.place_of_hook(1, "f"), "").unwrap();
+            pins.mark(generation).unwrap();
+            pins
+        };
+        let [old, newer] = [with_set(9), with_set(9)];
+        newer.mark(10).unwrap();
+        assert_eq!(entries(&newer.own).iter().filter_map(|pin| marked(pin)).collect::<Vec<_>>(), [10]);
+        let third = with_set(9);
+        assert_eq!(third.remove_older(9).unwrap(), 1);
+        assert!(!old.own.exists() && newer.own.exists() && third.own.exists());
+        assert_eq!(third.trim_others().unwrap(), 0);
+        assert_eq!(third.remove_older(10).unwrap(), 1);
+        assert!(!newer.own.exists());
+        assert_eq!(third.remove_own().unwrap(), 1);
+        assert!(!third.own.exists());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::loader::{
     ApplyReport, BaseObjects, FromBaseError, HookKey, InstalledHook, Leftover, Loader, MemoryReport,
     PolicyCounts, Schemas,
 };
-use crate::pins::PinDirectory;
+use crate::pins::{PinDirectory, PinError};
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 
 use overlap::Overlap;
@@ -140,6 +140,14 @@ impl Session {
         let fixed = self.base.unpinned().iter().map(|(program, why)| (program.to_string(), why.clone()));
         let hooks = self.loader.as_ref().map(Loader::unpinned).unwrap_or_default();
         fixed.chain(hooks.into_iter().map(|(hook, errno)| (hook.to_string(), errno.to_string()))).collect()
+    }
+
+    /// Tells successors which set runs. See [`Loader::mark`].
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn mark(&self, generation: u64) -> Result<(), PinError> {
+        self.loader.as_ref().map_or(Ok(()), |loader| loader.mark(generation))
     }
 
     /// Ends without detaching what is pinned: it goes on enforcing and counting, and nobody reads its events.

@@ -169,7 +169,10 @@ fn arguments_beyond_the_bound_are_cut_and_flagged() {
     let process = story.exec();
     let whole = format!("exit 0 {}", long.join(" "));
     let kept = process.arguments.len();
-    assert!(whole.starts_with(&process.arguments) && (260_000..270_000).contains(&kept), "{kept} bytes");
+    assert!(
+        whole.starts_with(process.arguments.as_str()) && (260_000..270_000).contains(&kept),
+        "{kept} bytes"
+    );
     assert!(
         words(process).contains("truncArgs") && words(process).contains("dataArgs"),
         "{}",

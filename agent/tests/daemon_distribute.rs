@@ -8,7 +8,7 @@ use agent::daemon::simulated::Simulated;
 use agent::kernel::fake::{Call, FakeKernel};
 use agent::kernel::{Errno, insn};
 use api::fleet::{AgentBody, Desired, FailureStage, OperatorBody, PolicyRef, ProfileRequest, Refusal};
-use daemon_support::{FakeOperator, artefact, eventually};
+use daemon_support::{FakeOperator, NEVER, artefact, eventually};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -192,6 +192,27 @@ async fn distribute_the_newest_of_many_sets_is_applied_next() {
     }
     assert!(answers.is_sorted() && answers.len() < 200, "{answers:?}");
     assert_eq!((agent.hooks().len(), kernel.attached().len()), (1, 1));
+}
+
+/// The program may be known by then, or not be wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn distribute_a_fetch_ends_with_its_call() {
+    let mut operator = FakeOperator::start().await;
+    let agent = Simulated::start(operator.agent(&FakeKernel::new())).unwrap();
+    let peer = operator.call().await;
+    let wanted = artefact("f", &["a"], 1);
+    let set = operator.set(1, std::slice::from_ref(&wanted));
+    operator.shelve(wanted.digest().0.to_vec(), NEVER.to_vec());
+    peer.send(OperatorBody::Desired(set.clone())).await;
+    while operator.take_fetched() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    peer.close(None).await;
+    let state = agent.in_force();
+    eventually("the fetch ends", || state.borrow().refused == 1).await;
+    operator.shelve(wanted.digest().0.to_vec(), wanted.encode_to_vec());
+    let answer = operator.call().await.apply(&set).await;
+    assert_eq!((answer.refusal, agent.hooks().len()), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ async fn what_a_predecessor_left_stays_until_pods_are_known() {
 
     let (engine, removed) = (Inline::new(engine), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&removed);
-    let when_whole = move || {
+    let when_whole = move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
     };
     let applier = Arc::new(Applier::new(engine.clone(), None, loaded.in_force, when_whole));

@@ -14,7 +14,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{Mutex, watch};
 
 use super::answer::{self, Refused};
-use super::node::Node;
+use super::engine::Engine;
+use super::node::{Node, NodeGone};
 use super::store::{Store, digest};
 use crate::loader::{ApplyReport, InstalledHook, Outcome, PolicyName};
 
@@ -24,6 +25,12 @@ const CHANGE_MAX: usize = 128 << 20;
 
 /// How often what waits is looked at.
 const UPKEEP: Duration = Duration::from_secs(1);
+/// How often it is tried to store what could not be stored.
+const SAVE_AGAIN: Duration = Duration::from_secs(30);
+/// Longest time that fetching a set may take.
+const GATHER: Duration = Duration::from_secs(300);
+/// How often a set is gathered, if others are applied meanwhile.
+const GATHERINGS: usize = 3;
 
 /// A way to get an artefact's bytes.
 pub trait Fetch: Send + Sync + 'static {
@@ -50,18 +57,39 @@ pub struct InForce {
     pub waits_for_pods: bool,
 }
 
+/// A set that is in force as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// The stored one, of this generation: there may have been a newer one that could not be stored.
+    Stored(u64),
+    /// What the operator wants.
+    Desired,
+}
+
 /// Called after a set was applied without failures.
-type WhenWhole = Arc<dyn Fn() + Send + Sync>;
+type WhenWhole = Arc<dyn Fn(Whole) + Send + Sync>;
+
+/// What was to be stored and could not be.
+type Unsaved = (Desired, Vec<Artefact>);
 
 /// The one place where sets are applied.
 pub struct Applier<N> {
     node: N,
     store: Option<Arc<Store>>,
     /// Held while a set is applied.
-    turn: Mutex<()>,
+    turn: Mutex<Turn>,
     in_force: watch::Sender<InForce>,
     when_whole: WhenWhole,
     durations: Histogram,
+}
+
+/// What whoever has the turn may change.
+#[derive(Default)]
+struct Turn {
+    /// The set in force is the operator's, not the stored one.
+    is_desired: bool,
+    /// To be stored when there is room.
+    unsaved: Option<Arc<Unsaved>>,
 }
 
 impl<N: Node> Applier<N> {
@@ -70,13 +98,13 @@ impl<N: Node> Applier<N> {
         node: N,
         store: Option<Arc<Store>>,
         in_force: InForce,
-        when_whole: impl Fn() + Send + Sync + 'static,
+        when_whole: impl Fn(Whole) + Send + Sync + 'static,
     ) -> Self {
         let in_force = watch::Sender::new(in_force);
         let when_whole = Arc::new(when_whole);
         // From 10 ms to 80 s.
         let durations = Histogram::new(exponential_buckets(0.01, 2.0, 14));
-        Applier { node, store, turn: Mutex::new(()), in_force, when_whole, durations }
+        Applier { node, store, turn: Mutex::default(), in_force, when_whole, durations }
     }
 
     /// The loader.
@@ -94,9 +122,8 @@ impl<N: Node> Applier<N> {
         self.durations.clone()
     }
 
-    /// Applies a set, after the one that is being applied.
+    /// Applies a set. What is missing is fetched first; then it is this set's turn, after the one that is being applied.
     pub async fn apply(&self, desired: &Desired, fetch: &impl Fetch) -> Applied {
-        let _turn = self.turn.lock().await;
         let begun = Instant::now();
         let answer = match self.try_apply(desired, fetch).await {
             Ok(answer) => answer,
@@ -112,14 +139,41 @@ impl<N: Node> Applier<N> {
     }
 
     async fn try_apply(&self, desired: &Desired, fetch: &impl Fetch) -> Result<Applied, Refused> {
-        let wanted = check(desired, self.in_force.borrow().generation)?;
-        let gone = |gone| Refused::new(Refusal::Unfetched, gone);
-        let installed = self.node.with(|engine| engine.installed()).await.map_err(gone)?;
-        let (kept, new) = self.gather(&wanted, &installed, fetch).await?;
-        check_policies(&installed, &kept, &new)?;
+        for _ in 0..GATHERINGS {
+            let wanted = check(desired, self.in_force.borrow().generation)?;
+            let installed = self.installed().await?;
+            let gathering = self.gather(&wanted, &installed, fetch);
+            let late = |_| Refused::new(Refusal::Unfetched, format!("it was not fetched within {GATHER:?}"));
+            let (kept, new) = tokio::time::timeout(GATHER, gathering).await.map_err(late)??;
+            let mut turn = self.turn.lock().await;
+            // Another set may have had its turn meanwhile.
+            check(desired, self.in_force.borrow().generation)?;
+            let installed = self.installed().await?;
+            if kept.is_subset(&running(&installed)) {
+                check_policies(&installed, &kept, &new)?;
+                return self.switch(desired, kept, new, &mut turn).await;
+            }
+        }
+        Err(Refused::new(Refusal::Unfetched, "other sets were applied while it was fetched, again and again"))
+    }
+
+    async fn installed(&self) -> Result<Vec<InstalledHook>, Refused> {
+        self.node.with(|engine| engine.installed()).await.map_err(gone)
+    }
+
+    /// Puts it in force.
+    async fn switch(
+        &self,
+        desired: &Desired,
+        kept: BTreeSet<ArtefactDigest>,
+        new: Vec<Artefact>,
+        turn: &mut Turn,
+    ) -> Result<Applied, Refused> {
+        let generation = desired.generation;
         let (new, report, running, waits_for_pods) = {
-            let work = move |engine: &mut dyn super::engine::Engine| {
+            let work = move |engine: &mut dyn Engine| {
                 let report = engine.apply(&kept, &new);
+                mark(engine, generation);
                 (new, report, running(&engine.installed()), engine.waits_for_pods())
             };
             self.node.with(work).await.map_err(gone)?
@@ -127,15 +181,17 @@ impl<N: Node> Applier<N> {
         tell(desired, &report);
         let mut answer = answer::applied(desired, &report);
         let failing = report.failures().count();
-        if failing == 0 && !waits_for_pods {
-            self.is_whole().await;
-        }
+        turn.is_desired = true;
         let in_force = Desired {
             generation: desired.generation,
             artefacts: running.iter().map(|digest| digest.0.to_vec()).collect(),
         };
         let set_digest = in_force.set_digest().to_vec();
-        let stored = self.save(in_force, new).await;
+        let stored = self.save(Arc::new((in_force, new)), turn).await;
+        // Afterwards: should this process end in between, its successor has a set that is whole, and takes the rest.
+        if failing == 0 && !waits_for_pods {
+            self.is_whole(Whole::Desired).await;
+        }
         self.in_force.send_modify(|state| {
             state.generation = desired.generation;
             state.set_digest = set_digest;
@@ -154,33 +210,54 @@ impl<N: Node> Applier<N> {
         Ok(answer)
     }
 
-    async fn is_whole(&self) {
+    async fn is_whole(&self, whole: Whole) {
         let when_whole = Arc::clone(&self.when_whole);
         // It says itself what went wrong.
-        let _ = tokio::task::spawn_blocking(move || when_whole()).await;
+        let _ = tokio::task::spawn_blocking(move || when_whole(whole)).await;
     }
 
     /// Does again and again what waits for something outside: to be called for ever.
     pub async fn keep_up(&self) {
-        let mut ticks = tokio::time::interval(UPKEEP);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut saved = Instant::now();
         loop {
-            ticks.tick().await;
+            tokio::time::sleep(UPKEEP).await;
             self.look_for_pods().await;
+            if saved.elapsed() >= SAVE_AGAIN {
+                self.save_again().await;
+                saved = Instant::now();
+            }
+        }
+    }
+
+    /// Stores what could not be stored before.
+    async fn save_again(&self) {
+        let mut turn = self.turn.lock().await;
+        let Some(unsaved) = turn.unsaved.take() else { return };
+        let generation = unsaved.0.generation;
+        match self.save(unsaved, &mut turn).await {
+            Ok(()) => {
+                tracing::info!(generation, "the set in force could be stored now");
+                self.in_force.send_modify(|state| state.unstored = false);
+            }
+            Err(why) => tracing::warn!(generation, "the set in force still cannot be stored: {why}"),
         }
     }
 
     /// Whether pods have been told of meanwhile, so that what ran before is not needed any more.
     async fn look_for_pods(&self) {
-        let _turn = self.turn.lock().await;
         if !self.in_force.borrow().waits_for_pods {
             return;
         }
+        let turn = self.turn.lock().await;
         let Ok(false) = self.node.with(|engine| engine.waits_for_pods()).await else { return };
         self.in_force.send_modify(|state| state.waits_for_pods = false);
         tracing::info!("this node's pods are known, and the policies for them are in force");
-        if self.in_force.borrow().failing == 0 {
-            self.is_whole().await;
+        let (failing, generation) = {
+            let state = self.in_force.borrow();
+            (state.failing, state.generation)
+        };
+        if failing == 0 {
+            self.is_whole(if turn.is_desired { Whole::Desired } else { Whole::Stored(generation) }).await;
         }
     }
 
@@ -223,14 +300,30 @@ impl<N: Node> Applier<N> {
         })
     }
 
-    async fn save(&self, in_force: Desired, new: Vec<Artefact>) -> Result<(), Refused> {
+    /// What cannot be stored is kept, in the place of what could not be stored before.
+    async fn save(&self, set: Arc<Unsaved>, turn: &mut Turn) -> Result<(), Refused> {
+        turn.unsaved = None;
         let Some(store) = self.store.clone() else { return Ok(()) };
-        let saved = tokio::task::spawn_blocking(move || store.save(&in_force, &new)).await;
-        match saved {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Refused::new(Refusal::NotStored, error)),
-            Err(panic) => Err(Refused::new(Refusal::NotStored, panic)),
-        }
+        let saving = Arc::clone(&set);
+        let saved = tokio::task::spawn_blocking(move || store.save(&saving.0, &saving.1)).await;
+        let why = match saved {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Refused::new(Refusal::NotStored, error),
+            Err(panic) => Refused::new(Refusal::NotStored, panic),
+        };
+        turn.unsaved = Some(set);
+        Err(why)
+    }
+}
+
+fn gone(gone: NodeGone) -> Refused {
+    Refused::new(Refusal::Unfetched, gone)
+}
+
+/// Tells successors; without it, they take what they have stored for the newest set.
+pub fn mark(engine: &dyn Engine, generation: u64) {
+    if let Err(error) = engine.mark(generation) {
+        tracing::warn!(generation, "{error}");
     }
 }
 
@@ -305,3 +398,6 @@ pub fn tell(desired: &Desired, report: &ApplyReport) {
         "set applied"
     );
 }
+
+#[cfg(test)]
+mod tests;

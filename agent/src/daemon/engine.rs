@@ -8,12 +8,18 @@ use crate::kernel::Errno;
 use crate::kernel::fake::FakeKernel;
 use crate::loader::fake::NoProcesses;
 use crate::loader::{ApplyReport, HookKey, InstalledHook, Loader, PolicyCounts};
+use crate::pins::PinError;
 use crate::session::{Session, SessionError, Totals};
 
 /// What runs programs.
 pub trait Engine {
     /// Makes the kernel run `kept`, which runs already, and `new`, and nothing else. See [`Loader::apply_beside`].
     fn apply(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport;
+    /// Tells successors of this process the generation of the set that runs.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn mark(&self, generation: u64) -> Result<(), PinError>;
     /// Hooks that have a program.
     fn installed(&self) -> Vec<InstalledHook>;
     /// Whether policies in force are for pods of which nobody has told yet, so that to those they do not apply.
@@ -69,6 +75,10 @@ impl Engine for Session {
         report
     }
 
+    fn mark(&self, generation: u64) -> Result<(), PinError> {
+        Session::mark(self, generation)
+    }
+
     fn installed(&self) -> Vec<InstalledHook> {
         Session::installed(self)
     }
@@ -93,6 +103,10 @@ pub type FakeEngine = Loader<FakeKernel, NoProcesses>;
 impl Engine for FakeEngine {
     fn apply(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport {
         self.apply_beside(kept, new)
+    }
+
+    fn mark(&self, generation: u64) -> Result<(), PinError> {
+        Loader::mark(self, generation)
     }
 
     fn installed(&self) -> Vec<InstalledHook> {

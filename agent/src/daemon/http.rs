@@ -68,8 +68,11 @@ pub struct Watched {
 pub struct Readings {
     /// Held while it is asked.
     turn: Arc<tokio::sync::Mutex<()>>,
-    last: Arc<Mutex<Option<(Instant, Arc<Reading>)>>>,
+    last: Arc<Mutex<Option<Answer>>>,
 }
+
+/// What was read, and when.
+type Answer = (Instant, Arc<Reading>);
 
 impl Readings {
     /// Of now, if the loader answers in time and nobody else is asking; else the last one.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::DaemonError;
-use super::applier::Applier;
+use super::applier::{Applier, Whole};
 use super::config::Config;
 use super::dial::{Credentials, Operator};
 use super::fleet::Caller;
@@ -44,7 +44,13 @@ pub(super) fn run(config: &Config, session: SessionThread, parts: Parts) -> Resu
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(DaemonError::system("starting the async runtime"))?;
     let pins = parts.pins.clone();
-    let when_whole = move || tell_removed(pins.as_ref().map_or(Ok(0), PinDirectory::remove_others));
+    let when_whole = move |whole| {
+        let Some(pins) = &pins else { return };
+        tell_removed(match whole {
+            Whole::Stored(generation) => pins.remove_older(generation),
+            Whole::Desired => pins.remove_others(),
+        });
+    };
     let applier = Applier::new(node.clone(), Some(parts.store), loaded.in_force, when_whole);
     let served = runtime.block_on(serve(config, Arc::new(applier), parts.events, parts.hub, ended));
     runtime.shutdown_timeout(END);

@@ -97,7 +97,8 @@ fn live(
     }
     let loaded = load(store, &mut session);
     if let Some(pins) = &pins {
-        let removed = if loaded.is_whole { pins.remove_others() } else { pins.trim_others() };
+        let generation = loaded.in_force.generation;
+        let removed = if loaded.is_whole { pins.remove_older(generation) } else { pins.trim_others() };
         tell_removed(removed);
     }
     crate::kernel::give_back_memory();

@@ -112,7 +112,7 @@ impl Simulated {
             None => InForce::default(),
         };
         let engine = Inline::new(engine);
-        let applier = Arc::new(Applier::new(engine.clone(), store, in_force, || ()));
+        let applier = Arc::new(Applier::new(engine.clone(), store, in_force, |_| ()));
         let in_force = applier.in_force();
         let boot_id = "00000000-0000-0000-0000-000000000000".to_owned();
         let mut caller = Caller::new(options.operator, applier, Arc::new(options.profile), boot_id);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use api::fleet::Desired;
 
-use super::applier::{InForce, running, tell};
+use super::applier::{InForce, mark, running, tell};
 use super::engine::Engine;
 use super::store::Store;
 
@@ -28,6 +28,7 @@ pub fn load(store: &Store, engine: &mut dyn Engine) -> Loaded {
         return Loaded::default();
     };
     let report = engine.apply(&BTreeSet::new(), &stored.artefacts);
+    mark(engine, desired.generation);
     drop(stored.artefacts);
     tell(&desired, &report);
     let failing = report.failures().count() + stored.damage.len();

@@ -56,6 +56,9 @@ impl Certificates {
 /// What artefacts' digests are answered with; also with something else.
 type Shelf = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
 
+/// What is shelved so is never given.
+pub const NEVER: &[u8] = b"never";
+
 /// Tokens that are no longer good.
 type Expired = Arc<Mutex<Vec<String>>>;
 
@@ -126,6 +129,9 @@ impl Fleet for Service {
         let digest = request.into_inner().digest;
         self.fetched.lock().unwrap().push(digest.clone());
         let bytes = self.shelf.lock().unwrap().get(&digest).cloned();
+        if bytes.as_ref().is_some_and(|bytes| bytes == NEVER) {
+            return std::future::pending().await;
+        }
         let bytes = bytes.ok_or_else(|| Status::not_found("no such artefact"))?;
         let pieces: Vec<_> = bytes.chunks(CHUNK).map(|data| Ok(FetchReply { data: data.to_vec() })).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api::artefact::ArtefactDigest;
 use api::fleet::{ARTEFACT_MAX, FetchRequest, Refusal};
+use tokio::sync::watch;
 
 use crate::daemon::answer::Refused;
 use crate::daemon::applier::Fetch;
@@ -19,12 +20,14 @@ const PIECE: Duration = Duration::from_secs(60);
 pub struct Fetcher {
     client: Client,
     stranger: Arc<AtomicBool>,
+    /// Its sender is dropped when the call ends.
+    call: watch::Receiver<()>,
 }
 
 impl Fetcher {
-    /// For this call.
-    pub fn new(client: Client) -> Fetcher {
-        Fetcher { client, stranger: Arc::default() }
+    /// For the call that has the sender of `call`.
+    pub fn new(client: Client, call: watch::Receiver<()>) -> Fetcher {
+        Fetcher { client, stranger: Arc::default(), call }
     }
 
     /// Whether the operator has not known this agent any more: nothing is given on this connection.
@@ -35,6 +38,20 @@ impl Fetcher {
 
 impl Fetch for Fetcher {
     async fn fetch(&self, digest: ArtefactDigest) -> Result<Vec<u8>, Refused> {
+        let mut call = self.call.clone();
+        tokio::select! {
+            fetched = self.fetch_all(digest) => fetched,
+            // Nothing is ever sent: its sender has gone.
+            _ = call.changed() => {
+                let text = format!("the program {digest} was not fetched: the call to the operator has ended");
+                Err(Refused::new(Refusal::Unfetched, text))
+            }
+        }
+    }
+}
+
+impl Fetcher {
+    async fn fetch_all(&self, digest: ArtefactDigest) -> Result<Vec<u8>, Refused> {
         let failed = |why: String| {
             let text = format!("the program {digest} could not be fetched: {why}");
             Refused::new(Refusal::Unfetched, text)

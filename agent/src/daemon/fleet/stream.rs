@@ -8,7 +8,7 @@ use api::fleet::{
     AgentBody, AgentMessage, Applied, CHUNK, Counters, Desired, OperatorBody, OperatorMessage, POLICIES_MAX,
     PolicyCounts, ProfileChunk,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -27,14 +27,9 @@ const QUEUE: usize = 4;
 pub(super) async fn follow<N: Node, P: Profile>(caller: &Caller<N, P>) -> Result<Infallible, Ended> {
     let mut client = caller.operator.dial().await?;
     let (sender, messages) = mpsc::channel(QUEUE);
-    let mut call = Call {
-        caller,
-        sender,
-        fetcher: Fetcher::new(client.clone()),
-        applying: None,
-        next: None,
-        asked: false,
-    };
+    let (_alive, alive) = watch::channel(());
+    let fetcher = Fetcher::new(client.clone(), alive);
+    let mut call = Call { caller, sender, fetcher, applying: None, next: None, asked: false };
     call.send(AgentBody::Hello(caller.hello())).await?;
     let taken = timeout(PATIENCE, client.follow(ReceiverStream::new(messages))).await;
     let mut inbound = taken.map_err(|_| Ended::Late("take the call"))??.into_inner();
