@@ -64,6 +64,8 @@ pub struct Fleet {
     pub kernels: BTreeMap<KernelDigest, Arc<KernelState>>,
     /// Sum of the counters of all nodes, by policy; those of nodes that have gone are kept.
     pub counters: BTreeMap<PolicyKey, [u64; POLICY_COUNTERS as usize]>,
+    /// Of these, what was counted since this operator first heard of each node.
+    pub fresh: BTreeMap<PolicyKey, [u64; POLICY_COUNTERS as usize]>,
 }
 
 /// A kernel of the fleet.
@@ -99,7 +101,8 @@ pub struct NodeState {
     /// Each valid policy that the node selects, with what became of it there. Nodes in the same state share one map:
     /// 5,000 nodes with 100 policies each would take 100 MB otherwise.
     pub policies: Arc<BTreeMap<PolicyKey, PolicyOnNode>>,
-    /// Hooks that do not run what was asked, as the agent names them; at most `api::fleet::FAILURES_MAX`.
+    /// What does not run as it was asked, and why: policies that the node refused, hooks that it could not take away, or
+    /// the whole set; at most `api::fleet::FAILURES_MAX`.
     pub failing_hooks: Vec<String>,
 }
 

@@ -1,4 +1,5 @@
-//! In: what each agent has counted since its start. Out: sums by policy that never fall while the operator runs.
+//! In: what each agent has counted since its start. Out: sums by policy that never fall while the operator runs; and of
+//! these, what was counted since this operator first heard of each node, so that another operator's sums can be gone on with.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,6 +22,7 @@ pub struct Sums {
     numbers: HashMap<PolicyKey, Number>,
     last_number: u32,
     sums: BTreeMap<PolicyKey, Values>,
+    fresh: BTreeMap<PolicyKey, Values>,
     /// By node, sorted by policy; 96 bytes for each policy that has counted anything.
     last: HashMap<NodeName, Vec<(Number, Values)>>,
 }
@@ -34,6 +36,7 @@ impl Sums {
             return;
         }
         self.sums.retain(|key, _| exists(key));
+        self.fresh.retain(|key, _| exists(key));
         let left: std::collections::BTreeSet<Number> = self.numbers.values().copied().collect();
         self.last.values_mut().for_each(|last| last.retain(|(number, _)| left.contains(number)));
     }
@@ -47,6 +50,8 @@ impl Sums {
     /// says now is new. Policies that do not exist are ignored. Returns whether a sum changed.
     pub fn add(&mut self, node: &NodeName, counters: &Counters, exists: impl Fn(&PolicyKey) -> bool) -> bool {
         let mut changed = false;
+        let first = !self.last.contains_key(node);
+        self.last.entry(node.clone()).or_default();
         for counts in &counters.policies {
             let namespace = Some(counts.policy.namespace.clone()).filter(|namespace| !namespace.is_empty());
             let key = PolicyKey { namespace, name: counts.policy.name.clone() };
@@ -62,10 +67,10 @@ impl Sums {
             let base = if restarted { Values::default() } else { *last };
             changed |= values != base;
             *last = values;
-            let sum = self.sums.entry(key).or_default();
-            for ((sum, value), base) in sum.iter_mut().zip(values).zip(base) {
-                *sum = sum.saturating_add(value.saturating_sub(base));
+            if !first {
+                add_to(self.fresh.entry(key.clone()).or_default(), &values, &base);
             }
+            add_to(self.sums.entry(key).or_default(), &values, &base);
         }
         changed
     }
@@ -73,6 +78,11 @@ impl Sums {
     /// By policy.
     pub fn sums(&self) -> &BTreeMap<PolicyKey, Values> {
         &self.sums
+    }
+
+    /// Of these, what was not in the first word of a node.
+    pub fn fresh(&self) -> &BTreeMap<PolicyKey, Values> {
+        &self.fresh
     }
 
     fn number(&mut self, key: &PolicyKey) -> Number {
@@ -96,6 +106,12 @@ impl Sums {
         };
         // `at` is the place of an element in both cases.
         &mut last[at].1
+    }
+}
+
+fn add_to(sum: &mut Values, values: &Values, base: &Values) {
+    for ((sum, value), base) in sum.iter_mut().zip(values).zip(base) {
+        *sum = sum.saturating_add(value.saturating_sub(*base));
     }
 }
 
@@ -127,6 +143,8 @@ mod tests {
         assert_eq!(first(&sums, "p"), Some(13));
         assert!(sums.add(&a, &counters(&[("p", &[2])]), |_| true), "the agent has started again");
         assert_eq!(first(&sums, "p"), Some(15));
+        let fresh = sums.fresh().values().next().unwrap()[0];
+        assert_eq!(fresh, 3, "without the first words of both, 5 and 7");
         sums.keep_nodes(|node| *node == b);
         assert_eq!(first(&sums, "p"), Some(15), "what a node that is gone has counted stays");
         assert!(sums.add(&a, &counters(&[("p", &[u64::MAX])]), |_| true));
@@ -140,7 +158,7 @@ mod tests {
         let many: Vec<String> = (0..100).map(|i| format!("made-up-{i}")).collect();
         let many: Vec<(&str, &[u64])> = many.iter().map(|name| (name.as_str(), &[1u64][..])).collect();
         assert!(!sums.add(&a, &counters(&many), |key| key.name == "p"));
-        assert!(sums.last.is_empty() && sums.numbers.is_empty());
+        assert!(sums.last.values().all(Vec::is_empty) && sums.numbers.is_empty());
         sums.add(&a, &counters(&[("p", &[1, 2, 3])]), |_| true);
         sums.keep_policies(|_| false);
         assert!(sums.sums().is_empty() && sums.last[&a].is_empty());

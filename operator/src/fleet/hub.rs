@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compile::{CompiledSet, Program, SetKey, compile_set};
 use super::ended::Ended;
+use super::kernels::Brought;
 use super::limits::Limits;
 use super::mail::{Mail, StreamId};
 use super::node::{Greeting, Now};
@@ -40,6 +41,7 @@ enum Command {
     Profile {
         digest: KernelDigest,
         kernel: Arc<Kernel>,
+        brought: Brought,
     },
     Applied {
         node: NodeName,
@@ -94,8 +96,13 @@ impl Hub {
     }
 
     /// See [`World::learn`].
-    pub async fn profile(&self, digest: KernelDigest, kernel: Arc<Kernel>) -> Result<(), Ended> {
-        self.0.send(Command::Profile { digest, kernel }).await.map_err(|_| Ended::NotLeader)
+    pub async fn profile(
+        &self,
+        digest: KernelDigest,
+        kernel: Arc<Kernel>,
+        brought: Brought,
+    ) -> Result<(), Ended> {
+        self.0.send(Command::Profile { digest, kernel, brought }).await.map_err(|_| Ended::NotLeader)
     }
 
     /// See [`World::applied`].
@@ -195,7 +202,7 @@ fn obey(world: &mut World, command: Command) {
         Command::Hello { node, stream, mailbox, greeting, reply } => {
             let _ = reply.send(world.hello(&node, stream, mailbox, greeting, now()));
         }
-        Command::Profile { digest, kernel } => world.learn(digest, kernel, now()),
+        Command::Profile { digest, kernel, brought } => world.learn(digest, kernel, brought, now()),
         Command::Applied { node, stream, applied, reply } => {
             let _ = reply.send(world.applied(&node, stream, &applied, now()));
         }

@@ -8,9 +8,9 @@ use policy_compiler::Kernel;
 use policy_compiler::typed::PolicyKey;
 
 use super::compile::{CompiledSet, SetKey, Verdict};
-use super::limits::KERNELS_MAX;
+use super::limits::{IDLE_KERNELS_MAX, KERNEL_BYTES_MAX, KERNELS_MAX};
 use super::mail::StreamId;
-use crate::model::{KernelDigest, KernelState, PolicyDigest};
+use crate::model::{KernelDigest, KernelState, NodeName, PolicyDigest};
 
 /// Versions that nodes of a kernel should run.
 pub type Wanted = BTreeMap<PolicyKey, PolicyDigest>;
@@ -33,7 +33,17 @@ enum Entry {
 #[derive(Debug)]
 struct Known {
     state: Arc<KernelState>,
+    brought: Brought,
     idle_since: Option<Instant>,
+}
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    /// The node whose agent has sent it.
+    pub by: NodeName,
+    /// Of its encoded profile.
+    pub bytes: usize,
 }
 
 impl Kernels {
@@ -45,21 +55,39 @@ impl Kernels {
         }
     }
 
-    /// Makes room for a kernel; `false` if there are too many that have nodes.
-    pub fn expect(&mut self, digest: KernelDigest) -> bool {
+    /// Makes room for the kernel of a node; `false` if there are too many that have nodes.
+    pub fn expect(&mut self, digest: KernelDigest, node: &NodeName) -> bool {
         if self.by_digest.contains_key(&digest) {
             return true;
         }
-        if self.by_digest.len() >= KERNELS_MAX {
-            let idle = |(digest, entry): (&KernelDigest, &Entry)| match entry {
-                Entry::Known(known) => known.idle_since.map(|since| (since, *digest)),
-                Entry::Missing { .. } => None,
-            };
-            let Some((_, longest)) = self.by_digest.iter().filter_map(idle).min() else { return false };
-            self.by_digest.remove(&longest);
+        let full = self.by_digest.len() >= KERNELS_MAX && !self.drop_idle(node);
+        if full || self.bytes(|known| known.idle_since.is_none()) >= KERNEL_BYTES_MAX {
+            return false;
         }
         self.by_digest.insert(digest, Entry::Missing { asked: None });
         true
+    }
+
+    fn known(&self) -> impl Iterator<Item = (&KernelDigest, &Known)> {
+        self.by_digest.iter().filter_map(|(digest, entry)| match entry {
+            Entry::Known(known) => Some((digest, known)),
+            Entry::Missing { .. } => None,
+        })
+    }
+
+    fn bytes(&self, of: impl Fn(&Known) -> bool) -> usize {
+        let counted = self.known().filter(|(_, known)| of(known));
+        counted.fold(0, |sum: usize, (_, known)| sum.saturating_add(known.brought.bytes))
+    }
+
+    /// Forgets a kernel without nodes, if there is one: first those that this node has brought, so that no node pushes out
+    /// what others need.
+    fn drop_idle(&mut self, node: &NodeName) -> bool {
+        let idle = self
+            .known()
+            .filter_map(|(digest, known)| Some((known.brought.by != *node, known.idle_since?, *digest)));
+        let Some((_, _, first)) = idle.min() else { return false };
+        self.by_digest.remove(&first).is_some()
     }
 
     /// Kernels that nobody has been asked for, if so many may be asked at a time.
@@ -90,11 +118,18 @@ impl Kernels {
         }
     }
 
-    /// A profile has been verified and parsed.
-    pub fn learn(&mut self, digest: KernelDigest, kernel: Arc<Kernel>) {
+    /// A profile has been verified and parsed. `false` if it does not fit beside those that have nodes.
+    pub fn learn(&mut self, digest: KernelDigest, kernel: Arc<Kernel>, brought: Brought) -> bool {
+        while self.bytes(|_| true).saturating_add(brought.bytes) > KERNEL_BYTES_MAX {
+            if !self.drop_idle(&brought.by) {
+                self.by_digest.remove(&digest);
+                return false;
+            }
+        }
         let release = kernel.release().to_owned();
         let state = Arc::new(KernelState { release, kernel, verdicts: BTreeMap::new() });
-        self.by_digest.insert(digest, Entry::Known(Known { state, idle_since: None }));
+        self.by_digest.insert(digest, Entry::Known(Known { state, brought, idle_since: None }));
+        true
     }
 
     /// Puts together what the compiler said of the versions that nodes should run: from the sets that they are to run, an
@@ -121,7 +156,8 @@ impl Kernels {
         }
     }
 
-    /// Forgets kernels that have had no node for a while; those that are only expected, at once.
+    /// Forgets kernels that have had no node for a while, and the oldest of more than a few; those that are only expected,
+    /// at once.
     pub fn tidy(&mut self, has_nodes: impl Fn(&KernelDigest) -> bool, now: Instant, after: Duration) {
         self.by_digest.retain(|digest, entry| match entry {
             Entry::Missing { .. } => has_nodes(digest),
@@ -133,6 +169,11 @@ impl Kernels {
                 now.saturating_duration_since(*known.idle_since.get_or_insert(now)) < after
             }
         });
+        let mut idle: Vec<_> =
+            self.known().filter_map(|(digest, known)| Some((known.idle_since?, *digest))).collect();
+        idle.sort_unstable();
+        let surplus = idle.len().saturating_sub(IDLE_KERNELS_MAX);
+        idle.iter().take(surplus).for_each(|(_, digest)| drop(self.by_digest.remove(digest)));
     }
 
     /// For the other parts of the operator.
@@ -152,5 +193,68 @@ impl Known {
             let state = KernelState { release: release.clone(), kernel: kernel.clone(), verdicts };
             self.state = Arc::new(state);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel() -> Arc<Kernel> {
+        let btf =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-compiler/fixtures/kernel-6.btf"));
+        let profile = api::profile::KernelProfile { btf: btf.unwrap(), ..Default::default() };
+        Arc::new(Kernel::new(profile).unwrap())
+    }
+
+    fn brought(by: &str, mib: usize) -> Brought {
+        Brought { by: by.into(), bytes: mib << 20 }
+    }
+
+    const fn digest(number: u8) -> KernelDigest {
+        KernelDigest([number; 32])
+    }
+
+    #[test]
+    fn the_bytes_of_all_kernels_are_bounded() {
+        let (kernel, node) = (kernel(), "other".into());
+        let mut kernels = Kernels::default();
+        assert!(
+            kernels.expect(digest(1), &node) && kernels.learn(digest(1), kernel.clone(), brought("a", 60))
+        );
+        assert!(
+            kernels.expect(digest(2), &node) && kernels.learn(digest(2), kernel.clone(), brought("b", 50))
+        );
+        // Both have nodes: there is no room for a third.
+        assert!(kernels.expect(digest(3), &node));
+        assert!(!kernels.learn(digest(3), kernel.clone(), brought("c", 10)));
+        assert!(kernels.get(&digest(3)).is_none() && kernels.to_ask(4).is_empty());
+        // One has none any more, and gives way.
+        kernels.tidy(|it| *it == digest(2), Instant::now(), Duration::from_secs(600));
+        assert!(kernels.learn(digest(3), kernel.clone(), brought("c", 10)));
+        assert!(kernels.get(&digest(1)).is_none() && kernels.get(&digest(2)).is_some());
+        assert!(kernels.learn(digest(4), kernel, brought("d", 52)));
+        assert!(!kernels.expect(digest(5), &node), "nothing more is asked for");
+        assert!(kernels.expect(digest(2), &node), "what is known is");
+    }
+
+    #[test]
+    fn a_node_pushes_out_its_own_kernels_first_and_few_stay_idle() {
+        let (kernel, now) = (kernel(), Instant::now());
+        let mut kernels = Kernels::default();
+        let at = |second| now + Duration::from_secs(second);
+        kernels.learn(digest(1), kernel.clone(), brought("good", 30));
+        kernels.tidy(|_| false, at(0), Duration::from_secs(600));
+        kernels.learn(digest(2), kernel.clone(), brought("bad", 30));
+        kernels.tidy(|_| false, at(1), Duration::from_secs(600));
+        assert!(kernels.learn(digest(3), kernel.clone(), brought("bad", 60)));
+        assert!(kernels.get(&digest(1)).is_some() && kernels.get(&digest(2)).is_none());
+        let mut kernels = Kernels::default();
+        for number in 0..20 {
+            kernels.learn(digest(number), kernel.clone(), brought("a", 1));
+            kernels.tidy(|_| false, at(u64::from(number)), Duration::from_secs(600));
+        }
+        assert_eq!(kernels.states().len(), IDLE_KERNELS_MAX);
+        assert!(kernels.get(&digest(19)).is_some());
     }
 }

@@ -7,9 +7,14 @@
 
 use std::time::Duration;
 
-/// Distinct kernels that are known at a time. A profile takes about 15 MB when parsed. If there are more, one without
-/// nodes gives way; if there is none, the node is refused.
+/// Distinct kernels that are known at a time, or asked for. If there are more, one without nodes gives way; if there is
+/// none, the node is refused.
 pub const KERNELS_MAX: usize = 32;
+/// Bytes of the encoded profiles of the kernels that are known. A distribution's kernel has 5 to 9 MB, and takes about twice
+/// of that when parsed: 14 such kernels take some 220 MB. Beyond, kernels without nodes give way, then nodes are refused.
+pub const KERNEL_BYTES_MAX: usize = 112 << 20;
+/// Kernels without nodes that are kept for a while, for nodes that start again.
+pub const IDLE_KERNELS_MAX: usize = 4;
 /// Nodes that are remembered: twice what Kubernetes supports in one cluster.
 pub const NODES_MAX: usize = 10_000;
 /// Compiled sets that are kept though no node is to run them; 100 policies make some 5 MB.

@@ -57,6 +57,8 @@ struct Exclusion {
     /// The node runs an earlier version, but this operator does not know it (it has restarted since): the version stays
     /// in the set, so that the node keeps what it has.
     hold: bool,
+    /// One of several of which some are to blame, left out to find out which: not judged yet.
+    suspect: bool,
 }
 
 /// What was sent last.
@@ -85,8 +87,8 @@ struct Answer {
     failed: BTreeSet<ArtefactDigest>,
     /// Why the whole set was refused.
     refused: Option<String>,
-    /// A hook that is in no set any more could not be taken away.
-    left_over: bool,
+    /// Hooks that are in no set any more and could not be taken away.
+    left_over: Vec<String>,
 }
 
 impl Answer {
@@ -102,8 +104,6 @@ pub struct Node {
     pub greeting: Greeting,
     /// Generation that it last answered.
     pub applied_generation: u64,
-    /// As the agent names them.
-    pub failing_hooks: Vec<String>,
     /// The set that is compiled for it.
     pub set: Option<Arc<CompiledSet>>,
     /// What it waits for.
@@ -118,6 +118,8 @@ pub struct Node {
     exclusions: BTreeMap<PolicyKey, Exclusion>,
     /// Versions that the node has said to run; `None` until it has said so to this operator.
     good: Option<Arc<Selection>>,
+    /// Generation and set with which it said so; `None` if it has said hello with others since.
+    good_at: Option<(u64, [u8; 32])>,
     sent: Option<Sent>,
     before: Option<Arc<CompiledSet>>,
     last_generation: u64,
@@ -133,7 +135,6 @@ impl Node {
         Node {
             applied_generation: greeting.generation,
             greeting,
-            failing_hooks: Vec::new(),
             set: None,
             pending: None,
             fetches: Arc::new(Semaphore::new(FETCHES_PER_NODE)),
@@ -143,6 +144,7 @@ impl Node {
             selection,
             exclusions: BTreeMap::new(),
             good: None,
+            good_at: None,
             sent: None,
             before: None,
             last_generation: 0,
@@ -167,10 +169,13 @@ impl Node {
             return old.stream;
         }
         // What it has answered before holds while it runs the same.
-        if let Some(sent) = &mut self.sent
-            && (greeting.generation, greeting.set_digest) != (sent.generation, Some(sent.set.set_digest))
-        {
+        let runs = greeting.set_digest.map(|set| (greeting.generation, set));
+        let sent = self.sent.as_ref().map(|sent| (sent.generation, sent.set.set_digest));
+        if let Some(sent) = self.sent.as_mut().filter(|_| runs != sent) {
             sent.answer = None;
+        }
+        if runs.is_none() || (runs != sent && runs != self.good_at) {
+            self.good_at = None;
         }
         self.greeting = greeting;
         self.gone_since = None;
@@ -219,10 +224,19 @@ impl Node {
         self.gone_since.map(|since| now.instant.saturating_duration_since(since))
     }
 
+    /// Whether the node runs this version, as far as it has said, whatever it was sent since.
+    fn runs(&self, key: &PolicyKey, version: PolicyDigest) -> bool {
+        self.running().is_some_and(|good| good.digest(key) == Some(version))
+    }
+
+    fn running(&self) -> Option<&Arc<Selection>> {
+        self.good.as_ref().filter(|_| self.good_at.is_some())
+    }
+
     /// Whether it has said that it runs the empty set.
     fn runs_nothing(&self) -> bool {
         let Some(sent) = self.sent.as_ref().filter(|sent| sent.set.programs.is_empty()) else { return false };
-        sent.answer.as_ref().is_some_and(|answer| answer.is_good() && !answer.left_over)
+        sent.answer.as_ref().is_some_and(|answer| answer.is_good() && answer.left_over.is_empty())
     }
 
     /// What it should run.

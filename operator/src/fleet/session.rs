@@ -17,6 +17,7 @@ use tonic::{Code, Status, Streaming};
 use super::ended::Ended;
 use super::hub::Hub;
 use super::inbound::{self, Allowance, Upload};
+use super::kernels::Brought;
 use super::limits::Limits;
 use super::mail::{Mail, Offer, StreamId};
 use crate::model::{KernelDigest, NodeName};
@@ -213,12 +214,13 @@ impl Session {
         let Some((upload, _)) = &mut self.upload else { return Err(Ended::OutOfOrder("ProfileChunk")) };
         let Some(bytes) = upload.take(chunk)? else { return Ok(()) };
         self.upload = None;
+        let brought = Brought { by: self.node.clone(), bytes: bytes.len() };
         let kernel = tokio::select! {
             kernel = parse(self.shared.parsing.clone(), bytes, self.kernel) => kernel?,
             () = self.shared.stop.cancelled() => return Err(Ended::NotLeader),
         };
         tracing::info!(node = &*self.node, release = kernel.release(), "a new kernel in the fleet");
-        self.shared.hub.profile(self.kernel, Arc::new(kernel)).await
+        self.shared.hub.profile(self.kernel, Arc::new(kernel), brought).await
     }
 }
 

@@ -54,6 +54,9 @@ async fn distribute_nack_isolates_the_policy() {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert!(!kept);
+    // The node runs all that it was sent, and still is not told as good.
+    let failing = &node(&fleet, "a").unwrap().failing_hooks;
+    assert!(failing.len() == 1 && failing[0].starts_with("bad: fentry:function"), "{failing:?}");
     // Another policy changes: the bad one stays out.
     operator.policies.send_replace(policies([
         policy("bad", "tcp_connect"),
@@ -169,7 +172,8 @@ async fn distribute_restarted_operator_takes_nothing_from_a_node_that_keeps_an_o
     let failed_and_kept =
         |fleet: &operator::model::Fleet| failed(state(fleet, "a", "edited")).is_some_and(|(_, kept)| kept);
     let fleet = operator.until("failed, but kept", failed_and_kept).await;
-    assert_eq!(node(&fleet, "a").unwrap().failing_hooks, ["fentry:function"]);
+    let failing = &node(&fleet, "a").unwrap().failing_hooks;
+    assert!(failing.len() == 1 && failing[0].starts_with("edited: fentry:function"), "{failing:?}");
     // No set without it comes; only the same again after a while.
     let again = agent.desired().await;
     assert_eq!(again.artefacts, desired.artefacts);
@@ -222,5 +226,90 @@ async fn distribute_a_set_refused_as_a_whole_fails_and_says_why() {
     let above = greeting.generation;
     let (_agent, desired) = Agent::join_with(&operator, "a", &six, greeting).await;
     assert_eq!(desired.generation, above + 1);
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn distribute_nack_without_a_path_finds_the_bad_one_of_many() {
+    let all: Vec<String> = (0..8).map(|at| format!("p{at}")).collect();
+    let eight = all.iter().map(|name| policy(name, "tcp_connect"));
+    let operator = Operator::start(policies(eight), nodes(&["a"])).await;
+    let six = profile(Fixture::Six);
+    let (mut agent, mut desired) = Agent::join(&operator, "a", &six).await;
+    let mut answers = 0;
+    // All on one hook; the kernel refuses every program that has `p5` in it, and does not say why.
+    let runs = loop {
+        answers += 1;
+        assert!(answers <= 12, "it goes on and on");
+        let runs = agent.policies_of(&desired).await;
+        if runs.contains("p5") {
+            agent.answer(&desired, vec![failure(&desired.artefacts[0], None, false)]).await;
+        } else {
+            agent.ack(&desired).await;
+            let fleet = operator.until_answered("a", &desired).await;
+            let good =
+                |name: &&String| matches!(state(&fleet, "a", name), Some(Programming::Programmed { .. }));
+            if all.iter().filter(good).count() == 7 {
+                assert!(failed(state(&fleet, "a", "p5")).is_some(), "{:?}", state(&fleet, "a", "p5"));
+                break runs;
+            }
+        }
+        desired = agent.desired().await;
+    };
+    assert_eq!(runs.len(), 7);
+    agent.quiet().await;
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn distribute_what_does_not_change_stays_programmed() {
+    let fifty = |edit: &str| {
+        let functions = ["tcp_connect", "vfs_read"];
+        policies((0..50).map(|at| match at {
+            7 => policy_with_message("p07", "tcp_connect", edit),
+            at => policy(&format!("p{at:02}"), functions[at % 2]),
+        }))
+    };
+    let programmed = |fleet: &operator::model::Fleet| {
+        let policies = &node(fleet, "a").unwrap().policies;
+        policies.values().filter(|on| matches!(on.state, Programming::Programmed { hooks: 1 })).count()
+    };
+    let operator = Operator::start(fifty("one"), nodes(&["a"])).await;
+    let six = profile(Fixture::Six);
+    let (mut agent, first) = Agent::join(&operator, "a", &six).await;
+    agent.ack(&first).await;
+    operator.until("all run", |fleet| programmed(fleet) == 50).await;
+
+    // Sent and not answered: only the edited one is on its way, at each moment.
+    operator.policies.send_replace(fifty("two"));
+    let second = agent.desired().await;
+    let fleet = operator.until("p07 is pending", |fleet| programmed(fleet) < 50).await;
+    assert_eq!((programmed(&fleet), state(&fleet, "a", "p07")), (49, Some(&Programming::Pending)));
+    // Refused as a whole: the others run on.
+    agent
+        .say(AgentBody::Applied(Applied {
+            generation: second.generation,
+            set_digest: second.set_digest().to_vec(),
+            refusal: Refusal::Unfetched as i32,
+            refusal_text: "the connection broke".to_owned(),
+            ..Applied::default()
+        }))
+        .await;
+    let fleet = operator.until("p07 has failed", |fleet| failed(state(fleet, "a", "p07")).is_some()).await;
+    assert_eq!(programmed(&fleet), 49);
+    assert_eq!(node(&fleet, "a").unwrap().failing_hooks.len(), 1);
+
+    // A node that comes back with the set before still runs it; one that has lost it does not.
+    drop(agent);
+    let mut greeting = hello(&six);
+    (greeting.generation, greeting.set_digest) = (first.generation, first.set_digest().to_vec());
+    let (agent, _) = Agent::join_with(&operator, "a", &six, greeting).await;
+    operator.until("p07 is pending", |fleet| state(fleet, "a", "p07") == Some(&Programming::Pending)).await;
+    assert_eq!(programmed(&operator.fleet.borrow()), 49);
+    drop(agent);
+    let (mut agent, third) = Agent::join(&operator, "a", &six).await;
+    operator.until("all are pending", |fleet| programmed(fleet) == 0).await;
+    agent.ack(&third).await;
+    operator.until("all run", |fleet| programmed(fleet) == 50).await;
     operator.end().await;
 }

@@ -39,17 +39,19 @@ impl Node {
         for failure in &applied.failures {
             match artefact_of(failure, sent)? {
                 Some((digest, _)) => drop(answer.failed.insert(digest)),
-                None => answer.left_over = true,
+                None => answer.left_over.push(left_over(failure)),
             }
         }
         sent.due = false;
         self.applied_generation = applied.generation;
-        self.failing_hooks = applied.failures.iter().map(|failure| cut(&failure.hook, NAME_MAX)).collect();
         match refusal {
             Refusal::None | Refusal::NotStored => {
                 sent.answer = Some(answer);
                 self.retries = 0;
-                self.blame(applied, now, retry_after)
+                let said = (applied.generation, sent.set.set_digest);
+                let plan = self.blame(applied, now, retry_after);
+                self.good_at = Some(said);
+                plan
             }
             Refusal::OldGeneration => Err(Ended::NewerGeneration),
             Refusal::BadArtefact | Refusal::Unfetched | Refusal::TooMany => {
@@ -69,20 +71,29 @@ impl Node {
         let mut blamed = Vec::new();
         for failure in &applied.failures {
             let Some((digest, program)) = artefact_of(failure, sent)? else { continue };
-            let culprits = culprits(failure, &program, &sent.versions, self.good.as_deref());
+            let (mut culprits, sure) = culprits(failure, &program, &sent.versions, self.good.as_deref());
             // The node keeps versions that this operator does not know, and nothing else waits for the hook.
             let hold = first_answer && failure.kept && culprits.len() == program.policies.len();
+            // One of several, and nobody says which: half of them are left out, until only those are that fail.
+            let suspect = !hold && !sure && culprits.len() > 1;
+            if suspect {
+                culprits.drain(..culprits.len() / 2);
+            }
             let message = message(failure, digest);
-            blamed.extend(culprits.into_iter().map(|key| (key, hold, message.clone())));
+            blamed.extend(culprits.into_iter().map(|key| (key, hold, suspect, message.clone())));
         }
         let refused = !blamed.is_empty();
-        // What was held back and does not fail any more runs.
-        self.exclusions
-            .retain(|key, exclusion| !exclusion.hold || blamed.iter().any(|(blamed, ..)| blamed == key));
+        // What was held back and does not fail any more runs; and the others are good, so it is the suspects' turn.
+        let before = self.exclusions.len();
+        self.exclusions.retain(|key, exclusion| {
+            let over = exclusion.hold || (exclusion.suspect && !refused);
+            !over || blamed.iter().any(|(blamed, ..)| blamed == key)
+        });
+        let released = self.exclusions.len() < before;
         let running = runs(sent, self.good.as_deref());
         let until = now.instant + retry_after;
         let mut good = running;
-        for (key, hold, message) in blamed {
+        for (key, hold, suspect, message) in blamed {
             let Some(tried) = sent.versions.digest(&key) else { continue };
             let earlier = good.digest(&key);
             if earlier == Some(tried) {
@@ -99,7 +110,7 @@ impl Node {
                 before => {
                     let hold = hold || before.is_some_and(|before| before.hold);
                     let kept = hold || kept;
-                    self.exclusions.insert(key, Exclusion { version, until, message, kept, hold });
+                    self.exclusions.insert(key, Exclusion { version, until, message, kept, hold, suspect });
                 }
             }
         }
@@ -108,7 +119,7 @@ impl Node {
             // Such as a hook that cannot be taken away: no policy is to blame.
             self.retry = Some(until);
         }
-        Ok(refused)
+        Ok(refused || released)
     }
 }
 
@@ -149,13 +160,14 @@ fn runs(sent: &Sent, good: Option<&Selection>) -> Arc<Selection> {
 }
 
 /// Whom a failure is of: the policy that the agent names, if it is new on this node. A policy that ran before is not to
-/// blame while others in the same program are new; those are then. If nothing is new, the named one, or all.
+/// blame while others in the same program are new; those are then. If nothing is new, the named one, or all. Also tells
+/// whether each of them is known to fail; otherwise it may be any of them.
 fn culprits(
     failure: &HookFailure,
     program: &Program,
     versions: &Selection,
     good: Option<&Selection>,
-) -> Vec<PolicyKey> {
+) -> (Vec<PolicyKey>, bool) {
     let ran = |key: &PolicyKey| {
         let before = good.and_then(|good| good.digest(key));
         before.is_some() && before == versions.digest(key)
@@ -163,9 +175,9 @@ fn culprits(
     let named = failure.path.as_deref().and_then(policy_of_path).filter(|key| program.policies.contains(key));
     let new: Vec<PolicyKey> = program.policies.iter().filter(|key| !ran(key)).cloned().collect();
     match named {
-        Some(key) if !ran(&key) || new.is_empty() => vec![key],
-        _ if new.is_empty() => program.policies.iter().cloned().collect(),
-        _ => new,
+        Some(key) if !ran(&key) || new.is_empty() => (vec![key], true),
+        _ if new.is_empty() => (program.policies.iter().cloned().collect(), false),
+        _ => (new, false),
     }
 }
 
@@ -176,6 +188,13 @@ fn policy_of_path(path: &str) -> Option<PolicyKey> {
         Some((namespace, name)) => PolicyKey { namespace: Some(namespace.to_owned()), name: name.to_owned() },
         None => PolicyKey { namespace: None, name: policy.to_owned() },
     })
+}
+
+/// A hook that should be gone.
+fn left_over(failure: &HookFailure) -> String {
+    let errno = if failure.errno == 0 { String::new() } else { format!(" with errno {}", failure.errno) };
+    let text = cut(&failure.text, FAILURE_KEPT_MAX);
+    format!("{}: taking it away failed{errno}: {text}", cut(&failure.hook, NAME_MAX))
 }
 
 fn message(failure: &HookFailure, digest: ArtefactDigest) -> String {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::fleet::FAILURES_MAX;
 use policy_compiler::typed::PolicyKey;
 
-use super::{Exclusion, Node};
+use super::{Answer, Exclusion, Node};
 use crate::fleet::compile::SetKey;
 use crate::fleet::selection::SelectionId;
 use crate::model::{NodeState, PolicyDigest, PolicyOnNode, Programming};
@@ -17,6 +18,7 @@ pub struct StateKey {
     compiled: Option<SetKey>,
     sent: Option<(SetKey, SelectionId)>,
     answered: bool,
+    runs: Option<SelectionId>,
 }
 
 impl Node {
@@ -31,6 +33,7 @@ impl Node {
             compiled: self.set.as_ref().map(|set| set.key),
             sent: self.sent.as_ref().map(|sent| (sent.set.key, sent.versions.id)),
             answered: answer.is_some(),
+            runs: self.running().map(|good| good.id),
         })
     }
 
@@ -45,7 +48,7 @@ impl Node {
             applied_generation: self.applied_generation,
             runs_nothing: self.runs_nothing(),
             policies,
-            failing_hooks: self.failing_hooks.clone(),
+            failing_hooks: failing(self),
         }
     }
 }
@@ -60,6 +63,15 @@ pub fn states(node: &Node) -> BTreeMap<PolicyKey, PolicyOnNode> {
     node.selection.versions.iter().map(state).collect()
 }
 
+/// What does not run as it was asked, for people: also while the node runs a good set without it.
+fn failing(node: &Node) -> Vec<String> {
+    let refused = node.exclusions.iter().filter(|(_, exclusion)| !exclusion.suspect);
+    let refused = refused.map(|(key, exclusion)| format!("{key}: {}", exclusion.message));
+    let answer = node.sent.iter().filter_map(|sent| sent.answer.as_ref());
+    let answer = answer.flat_map(|answer| answer.refused.iter().chain(&answer.left_over).cloned());
+    answer.chain(refused).take(FAILURES_MAX).collect()
+}
+
 fn failed_policies(node: &Node) -> BTreeSet<&PolicyKey> {
     let Some(sent) = &node.sent else { return BTreeSet::new() };
     let failed = sent.answer.iter().flat_map(|answer| &answer.failed);
@@ -67,26 +79,33 @@ fn failed_policies(node: &Node) -> BTreeSet<&PolicyKey> {
 }
 
 fn state(node: &Node, key: &PolicyKey, version: PolicyDigest, failed: &BTreeSet<&PolicyKey>) -> Programming {
-    if let Some(Exclusion { message, kept, .. }) = node.exclusions.get(key) {
-        return Programming::Failed { message: message.clone(), kept: *kept };
+    match node.exclusions.get(key) {
+        Some(Exclusion { suspect: true, .. }) => return Programming::Pending,
+        Some(Exclusion { message, kept, .. }) => {
+            return Programming::Failed { message: message.clone(), kept: *kept };
+        }
+        None => {}
     }
     let compiled = node.set.as_ref().and_then(|set| set.verdicts.get(key).map(|verdict| (set, verdict.0)));
     if compiled.is_some_and(|(set, digest)| digest == version && set.refuses(key)) {
         return Programming::Incompatible;
     }
+    // Another set is on its way, or was refused as a whole: what it has in common with the one before runs on.
+    let runs = || {
+        let hooks = node.sent.as_ref().and_then(|sent| sent.set.hooks.get(key)).copied();
+        node.runs(key, version).then(|| Programming::Programmed { hooks: hooks.unwrap_or(0) })
+    };
     let Some(sent) = node.sent.as_ref().filter(|sent| sent.versions.digest(key) == Some(version)) else {
-        return Programming::Pending;
+        return runs().unwrap_or(Programming::Pending);
     };
     match &sent.answer {
-        None => Programming::Pending,
-        Some(answer) => match &answer.refused {
-            Some(message) => {
-                let kept = node.good.as_ref().is_some_and(|good| good.versions.contains_key(key));
-                Programming::Failed { message: message.clone(), kept }
-            }
-            // Another policy in the same program is to blame; the set without it is on its way.
-            None if failed.contains(key) => Programming::Pending,
-            None => Programming::Programmed { hooks: sent.set.hooks.get(key).copied().unwrap_or(0) },
-        },
+        None => runs().unwrap_or(Programming::Pending),
+        Some(Answer { refused: Some(message), .. }) => runs().unwrap_or_else(|| {
+            let kept = node.good.as_ref().is_some_and(|good| good.versions.contains_key(key));
+            Programming::Failed { message: message.clone(), kept }
+        }),
+        // Another policy in the same program is to blame; the set without it is on its way.
+        Some(_) if failed.contains(key) => Programming::Pending,
+        Some(_) => Programming::Programmed { hooks: sent.set.hooks.get(key).copied().unwrap_or(0) },
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::World;
 use crate::fleet::compile::Program;
 use crate::fleet::ended::Ended;
+use crate::fleet::kernels::Brought;
 use crate::fleet::limits::NODES_MAX;
 use crate::fleet::mail::{Mail, StreamId};
 use crate::fleet::node::{Greeting, Node, Now};
@@ -50,7 +51,7 @@ impl World {
         if !self.nodes.contains_key(name) && self.nodes.len() >= NODES_MAX {
             return Err(Ended::TooManyNodes);
         }
-        if !self.kernels.expect(greeting.kernel) {
+        if !self.kernels.expect(greeting.kernel, name) {
             return Err(Ended::TooManyKernels);
         }
         let selection = self.selector.select(self.labels.get(name));
@@ -89,11 +90,17 @@ impl World {
     }
 
     /// An agent has sent the profile that it was asked for.
-    pub fn learn(&mut self, digest: KernelDigest, kernel: Arc<Kernel>, now: Now) {
-        if self.kernels.get(&digest).is_some() || !self.kernels.expect(digest) {
+    pub fn learn(&mut self, digest: KernelDigest, kernel: Arc<Kernel>, brought: Brought, now: Now) {
+        if self.kernels.get(&digest).is_some() || !self.kernels.expect(digest, &brought.by) {
             return;
         }
-        self.kernels.learn(digest, kernel);
+        let node = brought.by.clone();
+        if !self.kernels.learn(digest, kernel, brought) {
+            tracing::warn!(%node, "no room for one more kernel; its nodes are refused");
+            let of_kernel = self.nodes.values().filter(|node| node.greeting.kernel == digest);
+            of_kernel.for_each(|node| node.tell(|mail| mail.end = Some(Ended::TooManyKernels)));
+            return;
+        }
         let of_kernel = |(_, node): &(&NodeName, &Node)| node.greeting.kernel == digest;
         let names: Vec<NodeName> =
             self.nodes.iter().filter(of_kernel).map(|(name, _)| name.clone()).collect();

@@ -42,6 +42,7 @@ impl World {
             nodes: self.published.clone(),
             kernels: self.kernels.states(),
             counters: self.sums.sums().clone(),
+            fresh: self.sums.fresh().clone(),
         })
     }
 
