@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::lease::{DRAIN_UNTIL, DRAINED, LEASE, NOT_DRAINED, Role};
 use crate::model::{AgentNodes, Fleet, Nodes, Policies};
+use crate::patience::within;
 use crate::status::text::Some5;
 use crate::status::writer::WARM_UP;
 
@@ -84,7 +85,7 @@ pub async fn ask(client: kube::Client, namespace: &str, timeout: Duration) -> Re
     let mut left = None;
     while Instant::now() < deadline {
         tokio::time::sleep(INTERVAL).await;
-        match leases.get_opt(LEASE).await {
+        match within(leases.get_opt(LEASE)).await {
             Ok(lease) if annotation(lease.as_ref(), DRAINED).as_deref() == Some(&wish) => {
                 info!("no policy is on any node");
                 let until = (Timestamp::now() + HOLDS_ON).to_string();
@@ -171,7 +172,7 @@ pub async fn answer(client: kube::Client, namespace: &str, mut known: Known) {
 }
 
 async fn tell(leases: &Api<Lease>, left: Option<String>) -> Result<(), kube::Error> {
-    let lease = leases.get_opt(LEASE).await?;
+    let lease = within(leases.get_opt(LEASE)).await?;
     let Some(wish) = annotation(lease.as_ref(), DRAIN_UNTIL) else { return Ok(()) };
     if let Some(left) = left {
         if annotation(lease.as_ref(), NOT_DRAINED).as_ref() != Some(&left) {
@@ -210,7 +211,7 @@ async fn annotate(leases: &Api<Lease>, values: &[(&str, Option<&str>)]) -> Resul
     let annotations: serde_json::Map<_, _> =
         values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     let patch = json!({"metadata": {"annotations": annotations}});
-    leases.patch_metadata(LEASE, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
+    within(leases.patch_metadata(LEASE, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
 }
 
 #[cfg(test)]

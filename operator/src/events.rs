@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::FIELD_MANAGER;
 use crate::metrics::{Metrics, Written};
 use crate::model::PolicyVersion;
+use crate::patience::within;
 use crate::status::text::clip;
 
 /// Bytes of an Event's note; the API server takes 1 KiB.
@@ -85,7 +86,7 @@ impl Events {
                 action: format!("Generation{}", version.generation),
                 secondary: None,
             };
-            let result = match self.recorder.publish(&event, &policy).await {
+            let result = match within(self.recorder.publish(&event, &policy)).await {
                 Ok(()) => Written::Ok,
                 Err(error) => {
                     warn!(%error, policy = %version.key, "an Event could not be published");

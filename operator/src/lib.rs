@@ -21,6 +21,7 @@ pub mod leading;
 pub mod lease;
 pub mod metrics;
 pub mod model;
+pub mod patience;
 pub mod status;
 pub mod watch;
 

@@ -10,14 +10,17 @@ mod fleet_map;
 mod pace;
 mod tally;
 pub(crate) mod text;
+mod write;
 pub mod writer;
+
+use std::collections::BTreeMap;
 
 use crds::status::{
     ConditionStatus, ConditionType, FailingNode, KernelGroup, NodeCounts, PolicyCondition,
     TracingPolicyStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use policy_compiler::typed::Mode;
+use policy_compiler::typed::{Mode, PolicyKey};
 
 use crate::model::{AgentNodes, Fleet, Nodes, PolicyVersion};
 
@@ -44,7 +47,7 @@ pub fn describe(
     let stated = conditions::state(version, &tally, pass.draining());
     let policy = version.policy.as_deref();
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let counters = policy.and_then(|_| pass.fleet().counters.get(&version.key));
+    let counted = policy.and_then(|_| pass.counted(&version.key, before));
     TracingPolicyStatus {
         observed_generation: Some(version.generation),
         conditions: stated
@@ -73,8 +76,8 @@ pub fn describe(
             .iter()
             .map(|(node, why)| FailingNode { name: (*node).to_owned(), message: text::clip(why, DETAIL_MAX) })
             .collect(),
-        matches: counters.map(tally::matches),
-        enforced: counters.map(tally::enforced),
+        matches: counted.map(|counted| counted.matches),
+        enforced: counted.map(|counted| counted.enforced),
     }
 }
 
@@ -124,6 +127,22 @@ fn kernels(tally: &tally::Tally<'_>) -> Vec<KernelGroup> {
     groups
 }
 
+/// What a status tells of counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Calls that matched a selector.
+    pub matches: i64,
+    /// Actions that were taken.
+    pub enforced: i64,
+}
+
+impl Counted {
+    /// As a status has it; `None` if it has not.
+    pub fn of(status: &TracingPolicyStatus) -> Option<Counted> {
+        Some(Counted { matches: status.matches?, enforced: status.enforced? })
+    }
+}
+
 /// Everything that a pass over all policies reads.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -133,6 +152,8 @@ pub struct View<'a> {
     pub fleet: &'a Fleet,
     /// Which of them are to have agents; policies are for no others.
     pub agents: &'a AgentNodes,
+    /// What the statuses said when this leader began.
+    pub seeds: &'a BTreeMap<PolicyKey, Counted>,
     /// Whether all policies are being taken off all nodes.
     pub draining: bool,
 }

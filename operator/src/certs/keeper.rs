@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::issue::{IssueError, Material, Names, Pair, renew};
 use super::{CertError, CertStore, INTERVAL};
+use crate::patience::within;
 
 /// Name of the Secret.
 pub const SECRET: &str = "ferragon-operator-ca";
@@ -68,7 +69,7 @@ impl Keeper {
     pub async fn ensure(&mut self) -> Result<(), KeepError> {
         for _ in 0..TRIES {
             let api = |doing| move |source| KeepError::Api { doing, source };
-            let secret = self.secrets.get_opt(SECRET).await.map_err(api("reading"))?;
+            let secret = within(self.secrets.get_opt(SECRET)).await.map_err(api("reading"))?;
             let stored = match &secret {
                 Some(secret) => decode(secret),
                 None => self.material.clone(),
@@ -105,7 +106,7 @@ impl Keeper {
         let mut secret = Secret { type_: Some("Opaque".to_owned()), ..Secret::default() };
         secret.metadata.name = Some(SECRET.to_owned());
         secret.data = Some(encode(&material));
-        match self.secrets.create(&PostParams::default(), &secret).await {
+        match within(self.secrets.create(&PostParams::default(), &secret)).await {
             Ok(_) => info!(secret = SECRET, "created the operator's certificate and its authority"),
             Err(kube::Error::Api(status)) if status.code == 409 => return Ok(None),
             Err(error) => return Err(error),
@@ -117,7 +118,7 @@ impl Keeper {
     async fn replace(&self, mut secret: Secret, material: Material) -> Result<Option<Material>, kube::Error> {
         secret.data = Some(encode(&material));
         secret.string_data = None;
-        match self.secrets.replace(SECRET, &PostParams::default(), &secret).await {
+        match within(self.secrets.replace(SECRET, &PostParams::default(), &secret)).await {
             Ok(_) => info!(secret = SECRET, "renewed the operator's certificate"),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(None),
             Err(error) => return Err(error),

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::INTERVAL;
 use crate::FIELD_MANAGER;
+use crate::patience::within;
 
 /// The ConfigMap that agents mount.
 pub const CONFIG_MAP: &str = "ferragon-ca";
@@ -64,7 +65,7 @@ impl Publisher {
     }
 
     async fn agents(&self, authorities: &str) -> Result<(), kube::Error> {
-        let current = self.config_maps.get_opt(CONFIG_MAP).await?;
+        let current = within(self.config_maps.get_opt(CONFIG_MAP)).await?;
         let current = current.as_ref().and_then(|map| map.data.as_ref()?.get("ca.crt"));
         if current.is_some_and(|current| current == authorities) {
             return Ok(());
@@ -75,14 +76,14 @@ impl Publisher {
             "data": {"ca.crt": authorities},
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        self.config_maps.patch(CONFIG_MAP, &params, &Patch::Apply(map)).await?;
+        within(self.config_maps.patch(CONFIG_MAP, &params, &Patch::Apply(map))).await?;
         info!(config_map = CONFIG_MAP, "published the authority for agents");
         Ok(())
     }
 
     /// Without a webhook's configuration there is nothing to do: it can be switched off.
     async fn api_server(&self, authorities: &str) -> Result<(), kube::Error> {
-        let Some(current) = self.webhooks.get_opt(WEBHOOK).await? else { return Ok(()) };
+        let Some(current) = within(self.webhooks.get_opt(WEBHOOK)).await? else { return Ok(()) };
         let annotations = current.metadata.annotations.unwrap_or_default();
         let webhooks = current.webhooks.unwrap_or_default();
         let bundle = ByteString(authorities.as_bytes().to_vec());
@@ -101,7 +102,7 @@ impl Publisher {
             "webhooks": hooks,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        self.webhooks.patch(WEBHOOK, &params, &Patch::Apply(configuration)).await?;
+        within(self.webhooks.patch(WEBHOOK, &params, &Patch::Apply(configuration))).await?;
         info!(webhook = WEBHOOK, "told the API server of the authority");
         Ok(())
     }

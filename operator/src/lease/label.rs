@@ -7,6 +7,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::patience::within;
+
 /// The label of the leader's pod; its value is `true`.
 pub const LABEL: &str = "ferragon.io/leader";
 /// How often the leader looks whether the labels are still right.
@@ -54,7 +56,7 @@ impl Labels {
 
     async fn take(&self) -> Result<(), kube::Error> {
         let labelled =
-            self.pods.list_metadata(&ListParams::default().labels(&format!("{LABEL}=true"))).await?;
+            within(self.pods.list_metadata(&ListParams::default().labels(&format!("{LABEL}=true")))).await?;
         let names: Vec<String> = labelled.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
         for name in names.iter().filter(|name| **name != self.own) {
             self.set(name, false).await?;
@@ -67,7 +69,7 @@ impl Labels {
 
     async fn set(&self, name: &str, leads: bool) -> Result<(), kube::Error> {
         let patch = json!({"metadata": {"labels": {LABEL: leads.then_some("true")}}});
-        match self.pods.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        match within(self.pods.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await {
             // It has gone: nobody finds it any more.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             done => done.map(|_| ()),

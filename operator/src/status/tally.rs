@@ -4,20 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::artefact::{POLICY_COUNTERS, PolicyCounter};
+use crds::status::TracingPolicyStatus;
 use policy_compiler::diagnostic::Diagnostic;
+use policy_compiler::typed::PolicyKey;
 
-use super::View;
 use super::text::{Some5, line};
+use super::{Counted, View};
 use crate::fleet::selects;
 use crate::model::{Fleet, NodeState, PolicyOnNode, PolicyVersion, Programming};
 
 /// One look at all nodes, for the statuses of all policies.
 pub struct Pass<'a> {
     fleet: &'a Fleet,
+    seeds: &'a BTreeMap<PolicyKey, Counted>,
     draining: bool,
     nodes: Vec<Seen<'a>>,
     /// The maps of policies that nodes share, once each.
-    sets: Vec<&'a BTreeMap<policy_compiler::typed::PolicyKey, PolicyOnNode>>,
+    sets: Vec<&'a BTreeMap<PolicyKey, PolicyOnNode>>,
 }
 
 /// A node of the cluster.
@@ -81,7 +84,7 @@ impl<'a> Pass<'a> {
             let counts = agent.is_some() || view.agents.include(labels);
             counts.then_some(Seen { name, labels, agent })
         });
-        Pass { nodes: nodes.collect(), fleet: view.fleet, draining: view.draining, sets }
+        Pass { nodes: nodes.collect(), fleet: view.fleet, seeds: view.seeds, draining: view.draining, sets }
     }
 
     /// Whether all policies are being taken off all nodes.
@@ -89,9 +92,16 @@ impl<'a> Pass<'a> {
         self.draining
     }
 
-    /// What is known of the fleet.
-    pub(super) fn fleet(&self) -> &'a Fleet {
-        self.fleet
+    /// What was counted for a policy: never less than the leader before has told, and that again with what was counted
+    /// since. Until a node has said something, it is what the status says.
+    pub(super) fn counted(&self, key: &PolicyKey, before: Option<&TracingPolicyStatus>) -> Option<Counted> {
+        let Some(sums) = self.fleet.counters.get(key) else { return before.and_then(Counted::of) };
+        let fresh = self.fleet.fresh.get(key).map(counted).unwrap_or_default();
+        let (sums, seed) = (counted(sums), self.seeds.get(key).copied().unwrap_or_default());
+        Some(Counted {
+            matches: sums.matches.max(seed.matches.saturating_add(fresh.matches)),
+            enforced: sums.enforced.max(seed.enforced.saturating_add(fresh.enforced)),
+        })
     }
 
     /// Counts for one policy.
@@ -188,14 +198,11 @@ fn sum(counters: &Counters, of: &[PolicyCounter]) -> i64 {
     i64::try_from(values.fold(0, |sum: u64, value| sum.saturating_add(*value))).unwrap_or(i64::MAX)
 }
 
-/// Calls that matched a selector.
-pub(super) fn matches(counters: &Counters) -> i64 {
-    sum(counters, &[PolicyCounter::Match])
-}
-
-/// Actions that were taken.
-pub(super) fn enforced(counters: &Counters) -> i64 {
-    sum(counters, &[PolicyCounter::Signal, PolicyCounter::Override])
+fn counted(counters: &Counters) -> Counted {
+    Counted {
+        matches: sum(counters, &[PolicyCounter::Match]),
+        enforced: sum(counters, &[PolicyCounter::Signal, PolicyCounter::Override]),
+    }
 }
 
 /// The first error of a policy, and how many there are.

@@ -40,6 +40,7 @@ struct World {
     nodes: BTreeMap<crate::model::NodeName, BTreeMap<String, String>>,
     fleet: Fleet,
     agents: crate::model::AgentNodes,
+    seeds: BTreeMap<PolicyKey, Counted>,
     draining: bool,
 }
 
@@ -102,7 +103,13 @@ impl World {
     ) -> TracingPolicyStatus {
         let nodes = Arc::new(self.nodes.clone());
         let agents = &self.agents;
-        let pass = Pass::new(View { nodes: &nodes, fleet: &self.fleet, agents, draining: self.draining });
+        let pass = Pass::new(View {
+            nodes: &nodes,
+            fleet: &self.fleet,
+            agents,
+            seeds: &self.seeds,
+            draining: self.draining,
+        });
         describe(version, &pass, before, &Time(Timestamp::from_second(second).unwrap()))
     }
 }
@@ -331,6 +338,31 @@ fn nodes_that_have_no_agent_by_design_do_not_count() {
     let ready = world.status(&version);
     assert_eq!(all(&version, &ready)[4], (Status::True, Reason::Ready));
     assert_eq!(ready.nodes.unwrap().summary, "2/2");
+}
+
+#[test]
+fn counters_go_on_where_the_leader_before_was() {
+    let version = version_of(observing(), 1);
+    let mut world = World::default();
+    world.runs("a", &version).verdict("6.12", &version, vec![]);
+    let key = || version.key.clone();
+    let counted = |status: &TracingPolicyStatus| (status.matches, status.enforced);
+    assert_eq!(counted(&world.status(&version)), (None, None));
+    world.fleet.counters.insert(key(), [1000, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0]);
+    let before = world.status(&version);
+    assert_eq!(counted(&before), (Some(1000), Some(7)));
+    // Another leader: nobody has said anything yet, then one agent that was started again, then it goes on.
+    world.fleet.counters.clear();
+    world.seeds.insert(key(), Counted::of(&before).unwrap());
+    assert_eq!(counted(&world.status_after(&version, Some(&before), 1)), (Some(1000), Some(7)));
+    world.fleet.counters.insert(key(), [20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(counted(&world.status_after(&version, Some(&before), 1)), (Some(1000), Some(7)));
+    world.fleet.counters.insert(key(), [25, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    world.fleet.fresh.insert(key(), [5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(counted(&world.status_after(&version, Some(&before), 1)), (Some(1005), Some(8)));
+    // Agents that were not started again have counted all of it themselves.
+    world.fleet.counters.insert(key(), [2000, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(counted(&world.status_after(&version, Some(&before), 1)), (Some(2000), Some(8)));
 }
 
 #[test]

@@ -4,35 +4,30 @@
 //! Guarantees: server-side apply under one name, only of this very object (`metadata.uid`), only if something changed,
 //! at the [pace](super::pace) of each policy; nothing is written after the writer is dropped. What someone else wrote
 //! over a status is put right. A leader that has just begun knows no agents yet: for [`WARM_UP`] it writes no status
-//! that only says so.
+//! by which a policy is less ready than it was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::manifest::{GROUP, PolicyKind, VERSION};
 use crds::status::{ConditionStatus, ConditionType, TracingPolicyStatus};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use kube::core::DynamicObject;
 use policy_compiler::typed::PolicyKey;
-use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::error;
 
 use super::fleet_map::{self, FleetMap};
 use super::pace::{News, Pace, news};
-use super::{Pass, View, describe};
-use crate::FIELD_MANAGER;
+use super::write::write;
+use super::{Counted, Pass, View, describe};
 use crate::events::{Events, transitions};
 use crate::lease::Role;
 use crate::metrics::{Metrics, PolicyState, Written};
 use crate::model::{AgentNodes, Fleet, Policies, PolicyVersion};
-use crate::watch::{StoredStatuses, Watched, resource};
+use crate::watch::{StoredStatuses, Watched};
 
 /// Between two looks at everything, at least.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -57,6 +52,8 @@ pub struct Writer {
     role: Option<watch::Receiver<Role>>,
     agent_nodes: AgentNodes,
     written: BTreeMap<PolicyKey, Record>,
+    /// What the statuses told of counters when they were first seen, with the policies' `metadata.uid`.
+    seeds: BTreeMap<PolicyKey, (String, Option<Counted>)>,
     warm_up: Duration,
     started: Instant,
 }
@@ -97,6 +94,7 @@ impl Writer {
             role: None,
             agent_nodes: AgentNodes::default(),
             written: BTreeMap::new(),
+            seeds: BTreeMap::new(),
             warm_up: WARM_UP,
             started: Instant::now(),
         }
@@ -147,6 +145,8 @@ impl Writer {
         let statuses = self.watched.statuses.borrow_and_update().clone();
         self.written.retain(|key, record| policies.get(key).is_some_and(|it| it.uid == record.uid));
         let before = self.known(&policies, &statuses);
+        self.seed(&policies, &before);
+        let seeds = self.seeds.iter().filter_map(|(key, (_, seed))| Some((key.clone(), (*seed)?))).collect();
         let nodes = self.watched.nodes.borrow_and_update().clone();
         let fleet = self.fleet.borrow_and_update().clone();
         let warm = self.started.elapsed() >= self.warm_up;
@@ -154,7 +154,7 @@ impl Writer {
         let agents = self.agent_nodes.clone();
         let work = move || {
             let now = Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default());
-            let view = View { nodes: &nodes, fleet: &fleet, agents: &agents, draining };
+            let view = View { nodes: &nodes, fleet: &fleet, agents: &agents, seeds: &seeds, draining };
             let changes = changes(&policies, &before, view, warm, &now);
             (changes, fleet_map::data(&fleet))
         };
@@ -179,7 +179,7 @@ impl Writer {
             }
         }
         let again = self.write_all(ready).await;
-        let map_again = self.fleet_map.update(map).await;
+        let map_again = self.fleet_map.update(map, warm).await;
         again.into_iter().chain(map_again).fold(due, Instant::min)
     }
 
@@ -197,6 +197,16 @@ impl Writer {
             statuses.get(&version.key).filter(|stored| stored.uid == version.uid)?.status.clone()
         };
         policies.iter().filter_map(|(key, version)| Some((key.clone(), newest(version)?))).collect()
+    }
+
+    fn seed(&mut self, policies: &Policies, statuses: &BTreeMap<PolicyKey, TracingPolicyStatus>) {
+        self.seeds.retain(|key, (uid, _)| policies.get(key).is_some_and(|it| it.uid == *uid));
+        for (key, version) in
+            policies.iter().filter(|(key, _)| !self.seeds.contains_key(*key)).collect::<Vec<_>>()
+        {
+            let seed = statuses.get(key).and_then(Counted::of);
+            self.seeds.insert(key.clone(), (version.uid.clone(), seed));
+        }
     }
 
     /// Writes; tells when to try those again that failed.
@@ -288,61 +298,13 @@ fn changes(
             let status = describe(version, &pass, before.as_ref(), now);
             let told = before.as_ref().is_some_and(|it| it.observed_generation == Some(version.generation));
             // Of an edited policy it is said at once that it is being rolled out.
-            let withheld = !warm && !view.draining && told && holds(&status, ConditionType::Reconciling);
+            let programmed =
+                |status: &TracingPolicyStatus| status.nodes.as_ref().map_or(0, |nodes| nodes.programmed);
+            let less = holds(&status, ConditionType::Reconciling)
+                || before.as_ref().is_some_and(|before| programmed(&status) < programmed(before));
+            let withheld = !warm && !view.draining && told && less;
             let news = if withheld { News::None } else { news(before.as_ref(), &status) };
             Change { version: version.clone(), before, status, news }
         })
         .collect()
-}
-
-async fn write(client: &kube::Client, version: &PolicyVersion, status: &TracingPolicyStatus) -> Written {
-    let PolicyVersion { key, uid, .. } = version;
-    let (kind, api): (_, Api<DynamicObject>) = match &key.namespace {
-        None => (PolicyKind::Cluster, Api::all_with(client.clone(), &resource(PolicyKind::Cluster))),
-        Some(namespace) => {
-            let kind = PolicyKind::Namespaced;
-            (kind, Api::namespaced_with(client.clone(), namespace, &resource(kind)))
-        }
-    };
-    let mut metadata = json!({"name": key.name, "uid": uid});
-    if let Some(namespace) = &key.namespace {
-        metadata["namespace"] = json!(namespace);
-    }
-    let object = |status: &Value| json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.as_str(), "metadata": &metadata, "status": status});
-    let status = serde_json::to_value(status).unwrap_or_default();
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = api.patch_status(&key.name, &params, &Patch::Apply(object(&status))).await;
-    let written = match applied {
-        // Server-side apply works only on objects whose shape fits the definition (500 otherwise): one that was stored
-        // under another definition gets its status by a merge.
-        Err(kube::Error::Api(answer)) if answer.code == 500 => {
-            let params =
-                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let whole = object(&without_leftovers(status));
-            api.patch_status(&key.name, &params, &Patch::Merge(whole)).await
-        }
-        done => done,
-    };
-    match written {
-        Ok(_) => {
-            debug!(policy = %key, "wrote the status");
-            Written::Ok
-        }
-        // Deleted, or deleted and made again; the watch will tell.
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Written::Gone,
-        Err(error) => {
-            warn!(%error, policy = %key, "the status could not be written; tried again soon");
-            Written::Failed
-        }
-    }
-}
-
-/// A status that takes away what it does not have, when it is merged.
-fn without_leftovers(mut status: Value) -> Value {
-    if let Some(fields) = status.as_object_mut() {
-        for field in ["mode", "hooks", "nodes", "kernels", "failingNodes", "matches", "enforced"] {
-            fields.entry(field).or_insert(Value::Null);
-        }
-    }
-    status
 }
