@@ -2,8 +2,8 @@
 //! warnings, or nothing.
 //!
 //! Guarantees: the same check and compiler as after the policy is stored; what does not change the specification passes
-//! at once, also if the policy was bad before; a review takes no longer than the API server waits and no more than [`BODY_MAX`]
-//! of memory, and at most [`Judge::PARALLEL`] are judged at a time. Nothing is written, so a dry run is like any other.
+//! at once, also if the policy was bad before; a review takes no longer than the API server waits; room for a review is
+//! taken before it is read, [`BODIES_MAX`] for all, and at most [`Judge::PARALLEL`] are decoded and judged at a time. Nothing is written, so a dry run is like any other.
 
 mod judge;
 mod render;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
@@ -20,11 +20,11 @@ use axum::routing::post;
 use crds::manifest::PolicyKind;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, Verdict};
-use crate::model::{Fleet, Nodes};
+use crate::model::{AgentNodes, Fleet, Nodes, PolicyVersion};
 use crate::watch::version;
 
 pub use judge::{Judgement, judge};
@@ -33,6 +33,12 @@ pub use judge::{Judgement, judge};
 pub const PATH: &str = "/validate";
 /// Bytes of a review: the API server takes objects of 3 MiB, and an update has two.
 pub const BODY_MAX: usize = 8 << 20;
+/// Bytes of all reviews that are being read, or wait to be judged.
+pub const BODIES_MAX: usize = 4 * BODY_MAX;
+/// Room is given in units of so many bytes.
+const UNIT: usize = 4 << 10;
+/// For a review to arrive, so that who sends nothing does not hold its room for long.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(3);
 /// For one review of an API server that does not say how long it waits.
 pub const TIME_MAX: Duration = Duration::from_secs(8);
 /// Longest time that a webhook's `timeoutSeconds` can say.
@@ -42,25 +48,32 @@ const WAITS_MAX: f64 = 30.0;
 pub struct Judge {
     fleet: watch::Receiver<Arc<Fleet>>,
     nodes: watch::Receiver<Nodes>,
+    agents: AgentNodes,
     refuse_partly: bool,
     metrics: Metrics,
+    bodies: Arc<Semaphore>,
     room: Arc<Semaphore>,
 }
+
+/// A review as it came, and its room.
+type Raw = (Bytes, OwnedSemaphorePermit);
 
 impl Judge {
     /// Policies that are compiled at the same time.
     pub const PARALLEL: usize = 2;
 
-    /// By the fleet as it is at the time of each review. With `refuse_partly`, a policy that some kernel cannot run is
-    /// refused.
+    /// By the fleet as it is at the time of each review, which has agents on these nodes. With `refuse_partly`, a policy
+    /// that some kernel cannot run is refused.
     pub fn new(
         fleet: watch::Receiver<Arc<Fleet>>,
         nodes: watch::Receiver<Nodes>,
+        agents: AgentNodes,
         refuse_partly: bool,
         metrics: Metrics,
     ) -> Arc<Judge> {
+        let bodies = Arc::new(Semaphore::new(BODIES_MAX / UNIT));
         let room = Arc::new(Semaphore::new(Self::PARALLEL));
-        Arc::new(Judge { fleet, nodes, refuse_partly, metrics, room })
+        Arc::new(Judge { fleet, nodes, agents, refuse_partly, metrics, bodies, room })
     }
 
     /// The webhook.
@@ -69,44 +82,62 @@ impl Judge {
     }
 
     async fn review(&self, body: Body) -> Result<AdmissionReview<DynamicObject>, Unanswered> {
-        let bytes = to_bytes(body, BODY_MAX).await.map_err(|error| Unanswered::Unread(error.to_string()))?;
-        let review: AdmissionReview<DynamicObject> =
-            serde_json::from_slice(&bytes).map_err(|error| Unanswered::Unread(error.to_string()))?;
-        let request: AdmissionRequest<DynamicObject> =
-            review.try_into().map_err(|_| Unanswered::Unread("there is no request in it".to_owned()))?;
-        let response = AdmissionResponse::from(&request);
-        let judgement = self.judge(request).await?;
-        Ok(answer(response, judgement).into_review())
-    }
-
-    async fn judge(&self, request: AdmissionRequest<DynamicObject>) -> Result<Judgement, Unanswered> {
-        let Some((kind, object)) = to_judge(&request) else { return Ok(Judgement::silent()) };
-        let fleet = self.fleet.borrow().clone();
-        let nodes = self.nodes.borrow().clone();
-        let refuse_partly = self.refuse_partly;
+        let raw = self.read(body).await?;
         let room = self.room.clone().acquire_owned().await.map_err(|_| Unanswered::Broken)?;
+        let (fleet, nodes) = (self.fleet.borrow().clone(), self.nodes.borrow().clone());
+        let (agents, refuse_partly) = (self.agents.clone(), self.refuse_partly);
         let work = move || {
             // Held until the work is done, also if nobody waits for it any more.
             let _room = room;
-            let mut object = object;
-            // Of a name that is yet to be generated.
-            object.metadata.name.get_or_insert_with(|| "generated".to_owned());
-            let key = version::key(kind, &object)?;
-            let version = version::read(kind, key, &object);
-            Some((version.key.clone(), judge(&version, &fleet, &nodes, refuse_partly)))
+            let (bytes, _held) = raw;
+            reviewed(&bytes, |version| judge(version, &fleet, &nodes, &agents, refuse_partly))
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Some((policy, judgement))) => {
-                match &judgement {
-                    Judgement::Refused { message } => info!(%policy, message, "refused"),
-                    Judgement::Allowed { warnings } => debug!(%policy, ?warnings, "allowed"),
-                }
-                Ok(judgement)
+        tokio::task::spawn_blocking(work).await.map_err(|_| Unanswered::Broken)?
+    }
+
+    /// Takes room for a review, as much as its sender says that it has or as much as it may have, and reads it.
+    async fn read(&self, body: Body) -> Result<Raw, Unanswered> {
+        let size = body.size_hint().upper().and_then(|size| usize::try_from(size).ok()).unwrap_or(BODY_MAX);
+        if size > BODY_MAX {
+            return Err(Unanswered::Unread(format!("{size} bytes are more than {BODY_MAX}")));
+        }
+        let units =
+            u32::try_from(size.div_ceil(UNIT).max(1)).unwrap_or(u32::MAX).min((BODIES_MAX / UNIT) as u32);
+        let held = self.bodies.clone().acquire_many_owned(units).await.map_err(|_| Unanswered::Broken)?;
+        match tokio::time::timeout(ARRIVES_WITHIN, to_bytes(body, size)).await {
+            Ok(Ok(bytes)) => Ok((bytes, held)),
+            Ok(Err(error)) => Err(Unanswered::Unread(error.to_string())),
+            Err(_) => {
+                Err(Unanswered::Unread(format!("it did not arrive within {} s", ARRIVES_WITHIN.as_secs())))
             }
-            Ok(None) => Err(Unanswered::Unread("the object has no namespace".to_owned())),
-            Err(_) => Err(Unanswered::Broken),
         }
     }
+}
+
+/// Decodes a review and answers it.
+fn reviewed(
+    bytes: &[u8],
+    judge: impl Fn(&PolicyVersion) -> Judgement,
+) -> Result<AdmissionReview<DynamicObject>, Unanswered> {
+    let review: AdmissionReview<DynamicObject> =
+        serde_json::from_slice(bytes).map_err(|error| Unanswered::Unread(error.to_string()))?;
+    let request: AdmissionRequest<DynamicObject> =
+        review.try_into().map_err(|_| Unanswered::Unread("there is no request in it".to_owned()))?;
+    let response = AdmissionResponse::from(&request);
+    let Some((kind, mut object)) = to_judge(&request) else {
+        return Ok(answer(response, Judgement::silent()).into_review());
+    };
+    // Of a name that is yet to be generated.
+    object.metadata.name.get_or_insert_with(|| "generated".to_owned());
+    let key = version::key(kind, &object)
+        .ok_or_else(|| Unanswered::Unread("the object has no namespace".to_owned()))?;
+    let version = version::read(kind, key, &object);
+    let judgement = judge(&version);
+    match &judgement {
+        Judgement::Refused { message } => info!(policy = %version.key, message, "refused"),
+        Judgement::Allowed { warnings } => debug!(policy = %version.key, ?warnings, "allowed"),
+    }
+    Ok(answer(response, judgement).into_review())
 }
 
 /// A review without a judgement. The API server then does what the webhook's `failurePolicy` says.

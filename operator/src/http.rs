@@ -1,8 +1,8 @@
 //! In: connections, with or without TLS. Out: HTTP answers of a router; [`probes`](crate::http::probes::router) is the
 //! one for the kubelet and Prometheus.
 //!
-//! Guarantees: at most [`Bounds::connections`] at a time, further ones wait in the kernel; a handshake or a request's
-//! head that does not come in time ends its connection; when told to stop, requests that were begun are answered.
+//! Guarantees: at most [`Bounds::connections`] at a time, further ones wait in the kernel or are closed; a handshake or a
+//! request's head that does not come in time ends its connection; when told to stop, requests that were begun are answered.
 
 pub mod probes;
 
@@ -36,15 +36,34 @@ pub struct Bounds {
     pub handshake: Duration,
     /// Between two requests, and for a request's head.
     pub idle: Duration,
+    /// What becomes of those beyond.
+    pub beyond: Beyond,
+}
+
+/// What becomes of a connection when there are as many as allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// It waits in the kernel for its turn.
+    Waits,
+    /// It is closed at once: who asks again and again does not wait behind connections that say nothing.
+    Closed,
 }
 
 impl Bounds {
     /// For the kubelet and Prometheus.
-    pub const PROBES: Bounds =
-        Bounds { connections: 64, handshake: Duration::from_secs(5), idle: Duration::from_secs(30) };
+    pub const PROBES: Bounds = Bounds {
+        connections: 64,
+        handshake: Duration::from_secs(5),
+        idle: Duration::from_secs(3),
+        beyond: Beyond::Closed,
+    };
     /// For API servers; they keep connections for 90 seconds, and are to be the ones that close them.
-    pub const WEBHOOK: Bounds =
-        Bounds { connections: 128, handshake: Duration::from_secs(5), idle: Duration::from_secs(120) };
+    pub const WEBHOOK: Bounds = Bounds {
+        connections: 128,
+        handshake: Duration::from_secs(5),
+        idle: Duration::from_secs(120),
+        beyond: Beyond::Waits,
+    };
 }
 
 /// Listens on an address; on the same port of IPv4 if this host has no IPv6.
@@ -73,9 +92,16 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let accept = async {
         loop {
-            let Ok(room) = room.clone().acquire_owned().await else { return };
+            let turn = match bounds.beyond {
+                Beyond::Waits => room.clone().acquire_owned().await.ok(),
+                Beyond::Closed => None,
+            };
             match listener.accept().await {
                 Ok((socket, peer)) => {
+                    let Some(room) = turn.or_else(|| room.clone().try_acquire_owned().ok()) else {
+                        debug!(%peer, limit = bounds.connections, "too many connections");
+                        continue;
+                    };
                     let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
                     tasks.spawn(async move {
                         let _room = room;

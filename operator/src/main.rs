@@ -14,6 +14,7 @@ use operator::leading::Leading;
 use operator::lease::{Candidate, Labels, Role, Times};
 use operator::metrics::Metrics;
 use operator::model::{AgentNodes, Fleet};
+use operator::patience::CALL;
 use operator::watch::Watched;
 use operator::{FIELD_MANAGER, drain};
 use tokio::sync::watch;
@@ -27,8 +28,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// For everything to end after it was asked to: the kubelet waits 20 seconds.
 const FAREWELL: Duration = Duration::from_secs(15);
-/// One call of the API server, watches aside.
-const CALL: Duration = Duration::from_secs(30);
 /// Between two tries to get the first certificate.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -93,8 +92,14 @@ async fn run(config: Config) -> Result<(), Failure> {
     let listener = http::bind(config.http_address).await?;
     tasks.spawn(http::serve(listener, None, probes::router(health), Bounds::PROBES, stop.clone()));
     let listener = http::bind(config.webhook_address).await?;
-    let judge =
-        Judge::new(fleet_seen, watched.nodes.clone(), config.refuse_partly_compatible, metrics.clone());
+    let agent_nodes = AgentNodes(config.agent_node_selector.iter().cloned().collect());
+    let judge = Judge::new(
+        fleet_seen,
+        watched.nodes.clone(),
+        agent_nodes.clone(),
+        config.refuse_partly_compatible,
+        metrics.clone(),
+    );
     let tls = certs.server_config(&[b"http/1.1"])?;
     tasks.spawn(http::serve(listener, Some(tls), judge.router(), Bounds::WEBHOOK, stop.clone()));
 
@@ -118,7 +123,7 @@ async fn run(config: Config) -> Result<(), Failure> {
             fleet,
             fleet_address: config.fleet_address,
             agent_service_account: config.agent_service_account,
-            agent_nodes: AgentNodes(config.agent_node_selector.into_iter().collect()),
+            agent_nodes,
             metrics,
             serving: serving_out,
         };

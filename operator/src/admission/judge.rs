@@ -1,7 +1,8 @@
 //! In: a checked policy, the fleet and the nodes. Out: whether it may be stored, and what to say.
 //!
 //! A policy is judged by the kernels of the nodes that it selects, as it will be once it is stored; if it selects none
-//! at the moment, by all of them.
+//! at the moment, by all of them. What no kernel can run is refused only if every one of these kernels is known: a leader
+//! that has just begun knows a part of the fleet, and a policy that is good for the rest must not be refused by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use policy_compiler::diagnostic::Diagnostic;
 
 use super::render;
 use crate::fleet::selects;
-use crate::model::{Fleet, KernelDigest, KernelState, Nodes, PolicyVersion};
+use crate::model::{AgentNodes, Fleet, KernelDigest, KernelState, Nodes, PolicyVersion};
+use crate::status::text::Some5;
 
 /// What becomes of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,13 @@ impl Judgement {
 type Said = BTreeMap<String, BTreeSet<String>>;
 
 /// Judges a policy.
-pub fn judge(version: &PolicyVersion, fleet: &Fleet, nodes: &Nodes, refuse_partly: bool) -> Judgement {
+pub fn judge(
+    version: &PolicyVersion,
+    fleet: &Fleet,
+    nodes: &Nodes,
+    agents: &AgentNodes,
+    refuse_partly: bool,
+) -> Judgement {
     let Some(policy) = version.policy.as_deref() else {
         let errors: Vec<&Diagnostic> = version.diagnostics.iter().filter(|it| it.is_error()).collect();
         return Judgement::Refused { message: render::refusal(&errors) };
@@ -71,18 +79,41 @@ pub fn judge(version: &PolicyVersion, fleet: &Fleet, nodes: &Nodes, refuse_partl
             said.entry(text).or_default().insert(kernel.release.clone());
         }
     }
-    if !unable.is_empty() && (able == 0 || refuse_partly) {
+    let unknown = unknown(version, fleet, nodes, agents);
+    if !unable.is_empty() && (refuse_partly || (able == 0 && unknown.count == 0)) {
         let unable = unable.into_iter().collect::<Vec<_>>();
         return Judgement::Refused { message: render::incompatible(&problems, &unable, able) };
     }
     warnings
         .extend(problems.iter().map(|(text, releases)| render::on_kernels("will not run", releases, text)));
+    if !unable.is_empty() && unknown.count > 0 {
+        let names = unknown.names();
+        warnings.push(format!("not refused, as the kernels of some nodes are not known yet: {names}"));
+    }
     let everywhere = |releases: &BTreeSet<String>| releases.len() == kernels.len();
     warnings.extend(hints.iter().map(|(text, releases)| match everywhere(releases) {
         true => text.clone(),
         false => render::on_kernels("note", releases, text),
     }));
     Judgement::Allowed { warnings: render::warnings(warnings) }
+}
+
+/// Selected nodes that are to have an agent and whose kernel is not known yet.
+fn unknown<'a>(
+    version: &PolicyVersion,
+    fleet: &Fleet,
+    nodes: &'a Nodes,
+    agents: &AgentNodes,
+) -> Some5<&'a str> {
+    let mut unknown = Some5::default();
+    let selected = |labels| agents.include(labels) && selects(version.node_selector.as_ref(), Some(labels));
+    for (name, _) in nodes.iter().filter(|(_, labels)| selected(*labels)) {
+        let kernel = fleet.nodes.get(name).and_then(|state| state.kernel);
+        if !kernel.is_some_and(|kernel| fleet.kernels.contains_key(&kernel)) {
+            unknown.push(&**name);
+        }
+    }
+    unknown
 }
 
 /// The kernels to judge by.

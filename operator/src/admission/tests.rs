@@ -62,7 +62,7 @@ fn calling(function: &str) -> Value {
 }
 
 fn judged(spec: Value, fleet: &Fleet, refuse_partly: bool) -> Judgement {
-    judge(&version(spec), fleet, &Nodes::default(), refuse_partly)
+    judge(&version(spec), fleet, &Nodes::default(), &AgentNodes::default(), refuse_partly)
 }
 
 fn refused(judgement: Judgement) -> String {
@@ -132,11 +132,15 @@ fn only_the_kernels_of_selected_nodes_count() {
     let mut version = version(calling("vfs_read"));
     let select = |value: &str| serde_json::from_value(json!({"matchLabels": {"pool": value}})).unwrap();
     version.node_selector = Some(select("old"));
-    assert_eq!(warned(judge(&version, &both, &nodes, true)), Vec::<String>::new());
+    assert_eq!(warned(judge(&version, &both, &nodes, &AgentNodes::default(), true)), Vec::<String>::new());
     version.node_selector = Some(select("new"));
-    refused(judge(&version, &both, &nodes, false));
+    refused(judge(&version, &both, &nodes, &AgentNodes::default(), false));
     version.node_selector = Some(select("none"));
-    assert_eq!(warned(judge(&version, &both, &nodes, false)).len(), 1, "judged by all");
+    assert_eq!(
+        warned(judge(&version, &both, &nodes, &AgentNodes::default(), false)).len(),
+        1,
+        "judged by all"
+    );
 }
 
 #[test]
@@ -183,7 +187,7 @@ async fn what_is_no_review_is_no_judgement() {
     let (_, fleet) = watch::channel(Arc::default());
     let (_, nodes) = watch::channel(Nodes::default());
     let metrics = Metrics::default();
-    let judge = Judge::new(fleet, nodes, false, metrics.clone());
+    let judge = Judge::new(fleet, nodes, AgentNodes::default(), false, metrics.clone());
     let uri = Uri::from_static("/validate?timeout=10s");
     for body in ["", "{}", "[1]", r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#] {
         let answer = review(State(judge.clone()), uri.clone(), Body::from(body)).await;
@@ -202,4 +206,53 @@ fn a_review_ends_before_the_api_server_has_given_up() {
         let uri: Uri = format!("/validate{query}").parse().unwrap();
         assert_eq!(limit(&uri), Duration::from_secs(seconds), "{query}");
     }
+}
+
+#[test]
+fn a_part_of_the_fleet_does_not_refuse_what_the_rest_may_run() {
+    // `vfs_read` cannot be hooked on 7.0, the only kernel that is known so far.
+    let part = fleet(&[("b", 7)]);
+    let labels = |os: &str| BTreeMap::from([("kubernetes.io/os".to_owned(), os.to_owned())]);
+    let nodes: Nodes = Arc::new(
+        [("a".into(), labels("linux")), ("b".into(), labels("linux")), ("w".into(), labels("windows"))]
+            .into(),
+    );
+    let agents = AgentNodes(labels("linux"));
+    let warnings = warned(judge(&version(calling("vfs_read")), &part, &nodes, &agents, false));
+    assert!(warnings[0].starts_with("will not run on kernel 7.0"), "{warnings:?}");
+    assert_eq!(warnings[1], "not refused, as the kernels of some nodes are not known yet: a");
+    // What no kernel could ever take is refused all the same, and what one kernel cannot run if that is asked for.
+    refused(judge(&version(json!({"kprobes": [{"cal": "x"}]})), &part, &nodes, &agents, false));
+    refused(judge(&version(calling("vfs_read")), &part, &nodes, &agents, true));
+    // Once all are known: refused. Windows has no agent, so its kernel is not waited for.
+    let whole = fleet(&[("a", 7), ("b", 7)]);
+    refused(judge(&version(calling("vfs_read")), &whole, &nodes, &agents, false));
+}
+
+#[tokio::test]
+async fn room_is_taken_before_a_review_is_read() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (_, fleet) = watch::channel(Arc::default());
+    let (_, nodes) = watch::channel(Nodes::default());
+    let judge = Judge::new(fleet, nodes, AgentNodes::default(), false, Metrics::default());
+    // Many large reviews of which nothing comes.
+    let read = Arc::new(AtomicUsize::new(0));
+    let slow = |judge: Arc<Judge>| {
+        let read = read.clone();
+        let body = futures::stream::once(async move {
+            read.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<Bytes, std::io::Error>>().await
+        });
+        tokio::spawn(review(State(judge), "/validate?timeout=5s".parse().unwrap(), Body::from_stream(body)))
+    };
+    let slow: Vec<_> = (0..20).map(|_| slow(judge.clone())).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(read.load(Ordering::SeqCst), BODIES_MAX / BODY_MAX);
+    // They lose their room; at last each has been answered in time.
+    let codes = futures::future::join_all(slow).await;
+    let late = |code| matches!(code, StatusCode::BAD_REQUEST | StatusCode::SERVICE_UNAVAILABLE);
+    assert!(codes.into_iter().all(|answer| late(answer.unwrap().status())));
+    assert!(read.load(Ordering::SeqCst) > BODIES_MAX / BODY_MAX);
+    let empty = review(State(judge), "/validate".parse().unwrap(), Body::from("{}")).await;
+    assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
 }
