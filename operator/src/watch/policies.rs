@@ -12,7 +12,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use policy_compiler::typed::PolicyKey;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::index::Index;
 use super::{BURST, StoredStatus, StoredStatuses, version};
@@ -40,6 +40,9 @@ impl PartialEq for Entry {
     }
 }
 
+/// What an object becomes.
+type Check = fn(PolicyKind, PolicyKey, &DynamicObject) -> PolicyVersion;
+
 type Change = Event<(PolicyKey, Option<Entry>)>;
 
 /// The API of one kind.
@@ -59,12 +62,13 @@ pub(super) async fn run(client: kube::Client, metrics: Metrics, out: Out) {
         events.map(move |event| (kind, event))
     };
     let both = futures::stream::select(events(PolicyKind::Cluster), events(PolicyKind::Namespaced));
-    take_in(both, &metrics, out).await;
+    take_in(both, &metrics, version::read, out).await;
 }
 
 async fn take_in(
     events: impl Stream<Item = (PolicyKind, Result<Event<DynamicObject>, watcher::Error>)>,
     metrics: &Metrics,
+    check: Check,
     out: Out,
 ) {
     let (mut cluster, mut namespaced) = (Index::new(), Index::new());
@@ -78,7 +82,7 @@ async fn take_in(
             };
             match event {
                 Ok(event) => {
-                    if let Some(change) = read(kind, event, index.objects()).await {
+                    if let Some(change) = read(kind, event, index.objects(), check).await {
                         changed |= index.apply(change);
                     }
                 }
@@ -99,12 +103,13 @@ async fn read(
     kind: PolicyKind,
     event: Event<DynamicObject>,
     known: &BTreeMap<PolicyKey, Entry>,
+    check: Check,
 ) -> Option<Change> {
     match event {
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
-        Event::Apply(object) => entry(kind, object, known).await.map(Event::Apply),
-        Event::InitApply(object) => entry(kind, object, known).await.map(Event::InitApply),
+        Event::Apply(object) => entry(kind, object, known, check).await.map(Event::Apply),
+        Event::InitApply(object) => entry(kind, object, known, check).await.map(Event::InitApply),
         Event::Delete(object) => Some(Event::Delete((version::key(kind, &object)?, None))),
     }
 }
@@ -113,6 +118,7 @@ async fn entry(
     kind: PolicyKind,
     object: DynamicObject,
     known: &BTreeMap<PolicyKey, Entry>,
+    check: Check,
 ) -> Option<(PolicyKey, Option<Entry>)> {
     let key = version::key(kind, &object)?;
     let stored = Arc::new(version::status(&object));
@@ -126,10 +132,14 @@ async fn entry(
         Some(entry) => entry.version.clone(),
         None => {
             debug!(%kind, policy = %key, "checking");
-            let of = key.clone();
-            let checked = tokio::task::spawn_blocking(move || version::read(kind, of, &object)).await;
-            // A panic of the checker would be a defect of it; the policy it met stays as it was.
-            Arc::new(checked.inspect_err(|error| warn!(%error, policy = %key, "the check broke off")).ok()?)
+            let (of, object) = (key.clone(), Arc::new(object));
+            let checked = object.clone();
+            let checked = tokio::task::spawn_blocking(move || check(kind, of, &checked)).await;
+            Arc::new(checked.unwrap_or_else(|error| {
+                // A defect of the checker, which this policy has met: it says so, and no node loses the others.
+                error!(%error, policy = %key, "the check broke off");
+                version::unchecked(key.clone(), &object)
+            }))
         }
     };
     Some((key, Some(Entry { version, stored, annotation })))

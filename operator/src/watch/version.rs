@@ -70,6 +70,20 @@ pub fn read(kind: PolicyKind, key: PolicyKey, object: &DynamicObject) -> PolicyV
     }
 }
 
+/// An object at which the check broke off. Refused rather than forgotten: an earlier version may have been in force.
+pub(super) fn unchecked(key: PolicyKey, object: &DynamicObject) -> PolicyVersion {
+    let message = "the check failed on this policy; this is a bug, please report it";
+    PolicyVersion {
+        key,
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        diagnostics: vec![Diagnostic::error(Code::Limit, "spec", message)],
+        digest: PolicyDigest([0; 32]),
+        policy: None,
+        node_selector: None,
+    }
+}
+
 fn check(kind: PolicyKind, key: &PolicyKey, spec: Value) -> (Option<TypedPolicy>, Vec<Diagnostic>) {
     let size = serde_json::to_vec(&spec).map_or(usize::MAX, |bytes| bytes.len());
     if size > INPUT_LIMIT {

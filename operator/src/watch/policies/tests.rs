@@ -25,6 +25,10 @@ struct Seen {
 
 impl Seen {
     fn start() -> Seen {
+        Seen::with(version::read)
+    }
+
+    fn with(check: Check) -> Seen {
         let (policies_out, policies) = watch::channel(Policies::default());
         let (statuses_out, statuses) = watch::channel(StoredStatuses::default());
         let (synced_out, synced) = watch::channel(false);
@@ -32,7 +36,7 @@ impl Seen {
         let out = Out { policies: policies_out, statuses: statuses_out, synced: synced_out };
         tokio::spawn(async move {
             let stream = futures::stream::poll_fn(move |context| incoming.poll_recv(context));
-            take_in(stream, &Metrics::default(), out).await;
+            take_in(stream, &Metrics::default(), check, out).await;
         });
         Seen { policies, statuses, synced, events }
     }
@@ -109,4 +113,22 @@ async fn a_status_write_is_no_change_of_the_policy() {
     seen.send(PolicyKind::Cluster, Event::Apply(policy));
     let monitored = seen.policies().await;
     assert_ne!(monitored.values().next().unwrap().digest, after.values().next().unwrap().digest);
+}
+
+#[tokio::test]
+async fn a_check_that_breaks_off_is_an_error_of_its_policy() {
+    let mut seen = Seen::with(|kind, key, object| {
+        assert_ne!(key.name, "bad", "a defect");
+        version::read(kind, key, object)
+    });
+    let objects = ["bad", "p"].map(|name| object(PolicyKind::Cluster, name, 3, good()));
+    seen.lists(PolicyKind::Cluster, &objects);
+    seen.lists(PolicyKind::Namespaced, &[]);
+    let policies = seen.policies().await;
+    assert_eq!(names(&policies), ["bad", "p"]);
+    let of = |name: &str| policies[&PolicyKey { namespace: None, name: name.to_owned() }].clone();
+    assert!(of("p").policy.is_some());
+    let bad = of("bad");
+    assert_eq!((bad.policy.is_none(), bad.generation, bad.uid.as_str()), (true, 3, "uid-bad"));
+    assert!(bad.diagnostics[0].is_error() && bad.diagnostics[0].message.contains("please report it"));
 }
