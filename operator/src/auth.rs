@@ -8,6 +8,7 @@
 //! ([`Limits::stream_life`](crate::fleet::Limits::stream_life)), and at once if its node is deleted: so long does a
 //! stream outlive its token at most.
 
+mod claims;
 mod remembered;
 mod review;
 

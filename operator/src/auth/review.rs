@@ -1,7 +1,7 @@
 //! In: tokens. Out: what the API server's TokenReview says of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::remembered::{Remembered, TokenDigest};
-use super::{AuthError, Authenticator};
+use super::{AuthError, Authenticator, claims};
 use crate::model::NodeName;
 
 /// Where the kubelet's token request puts the node (Kubernetes 1.30).
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 32;
 /// For one review, waiting included.
 const WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a reason that the API server gives.
-const REASON_MAX: usize = 512;
+pub(super) const REASON_MAX: usize = 512;
 
 /// Authenticates by TokenReview.
 pub struct TokenReviews {
@@ -83,6 +83,8 @@ impl TokenReviews {
 impl Authenticator for TokenReviews {
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<NodeName, AuthError>> {
         Box::pin(async move {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            claims::check(token, &self.audience, &self.username, now.as_secs())?;
             let digest = TokenDigest::of(token);
             let known = self.remembered().get(&digest, Instant::now());
             if let Some(answer) = known {
