@@ -18,3 +18,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "ferragon.tag" -}}
 {{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
+
+{{/* A value as text: whole numbers without an exponent, which Helm gives those of a million and more. */}}
+{{- define "ferragon.plain" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{ printf "%.0f" . }}
+{{- else -}}
+{{ . }}
+{{- end -}}
+{{- end }}

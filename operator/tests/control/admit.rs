@@ -7,7 +7,7 @@ use operator::admission::Judge;
 use operator::certs::{CertStore, Keeper, Publisher};
 use operator::http::{self, Bounds};
 use operator::metrics::Metrics;
-use operator::model::{Fleet, Nodes};
+use operator::model::{AgentNodes, Fleet, Nodes};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ impl Webhook {
         tokio::spawn(Publisher::new(client, NAMESPACE, certs.authorities()).run(stop.clone()));
         let (_, fleet) = watch::channel(fleet);
         let (_, nodes) = watch::channel(Nodes::default());
-        let judge = Judge::new(fleet, nodes, refuse_partly, metrics);
+        let judge = Judge::new(fleet, nodes, AgentNodes::default(), refuse_partly, metrics);
         let tls = certs.server_config(&[b"http/1.1"]).unwrap();
         tokio::spawn(http::serve(listener, Some(tls), judge.router(), Bounds::WEBHOOK, stop.clone()));
         plane
@@ -173,4 +173,55 @@ async fn admit_what_was_bad_already_can_be_labelled_and_deleted() {
     plane.kubectl(&["label", "tracingpolicy", "old", "a=b"]).unwrap();
     plane.kubectl(&["annotate", "tracingpolicy", "old", "note=x"]).unwrap();
     plane.kubectl(&["delete", "tracingpolicy", "old", "--timeout=20s"]).unwrap();
+}
+
+/// As the chart has them.
+fn match_conditions() -> serde_json::Value {
+    let text = include_str!("../../../charts/ferragon/files/match-conditions.yaml");
+    serde_yaml::from_str(text).unwrap()
+}
+
+/// Whether an operator that is down, with failurePolicy Fail, refuses a change; the rule is taken over within seconds.
+async fn asks(plane: &Plane, change: impl Fn() -> Result<String, String>, expected: bool) {
+    let mut last = Ok(String::new());
+    for _ in 0..50 {
+        last = change();
+        if last.is_err() == expected {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("asked or not: {last:?}; {:#}", plane.get(&["tracingpolicies"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admit_without_an_operator_only_what_could_become_bad_waits_for_it() {
+    let plane = Plane::start();
+    let policy = policy("p", "tcp_connect", "")
+        .replace("{name: p}", "{name: p, finalizers: [example.com/hold], annotations: {a: b}}");
+    plane.apply(&policy).unwrap();
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "ferragon"},
+        "webhooks": [{
+            "name": "tracingpolicies.ferragon.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Fail", "timeoutSeconds": 1, "matchConditions": match_conditions(),
+            "rules": [{"apiGroups": ["cilium.io"], "apiVersions": ["v1alpha1"], "scope": "*",
+                "operations": ["CREATE", "UPDATE"], "resources": ["tracingpolicies"]}],
+            "clientConfig": {"url": "https://localhost:1/validate"},
+        }],
+    });
+    plane.apply(&webhook.to_string()).unwrap();
+    let annotate =
+        |what: &'static str| plane.kubectl(&["annotate", "--overwrite", "tracingpolicy", "p", what]);
+    asks(&plane, || annotate("ferragon.io/policy-mode=monitor"), true).await;
+    let other = policy.replace("name: p,", "name: q,");
+    asks(&plane, || plane.apply_with(&other, &["--dry-run=server"]), true).await;
+    asks(&plane, || plane.apply(&policy.replace("tcp_connect", "tcp_close")), true).await;
+    asks(&plane, || annotate("a=c"), false).await;
+    asks(&plane, || plane.kubectl(&["label", "tracingpolicy", "p", "x=y"]), false).await;
+    plane.kubectl(&["delete", "tracingpolicy", "p", "--wait=false"]).unwrap();
+    let release = r#"[{"op": "remove", "path": "/metadata/finalizers"}]"#;
+    plane.kubectl(&["patch", "tracingpolicy", "p", "--type=json", "-p", release]).unwrap();
+    plane.wait(&["tracingpolicy", "p"], 5, serde_json::Value::is_null).await;
 }

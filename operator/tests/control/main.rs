@@ -3,6 +3,7 @@
 
 mod admit;
 mod certificates;
+mod chart;
 mod fleet;
 mod gitops;
 mod lease;
