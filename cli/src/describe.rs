@@ -108,7 +108,8 @@ fn failing_nodes(policy: &PolicyView, out: &mut String) {
     section("Failing nodes", &["NAME", "MESSAGE"], &rows, out);
     let failed = policy.status.nodes.as_ref().map_or(0, |nodes| nodes.failed);
     let more = failed.saturating_sub(i64::try_from(failing.len()).unwrap_or(i64::MAX));
-    if more > 0 {
+    // Those whose kernel cannot run it are told of by kernel.
+    if more > 0 && !failing.is_empty() {
         let _ = writeln!(out, "  and {more} more");
     }
 }
@@ -190,6 +191,26 @@ Failing nodes:
   and 5 more
 "
         );
+    }
+
+    #[test]
+    fn nodes_that_fail_by_their_kernel_are_not_counted_below_an_empty_list() {
+        let policy = view(json!({
+            "apiVersion": "cilium.io/v1alpha1",
+            "kind": "TracingPolicy",
+            "metadata": {"name": "p", "generation": 1},
+            "status": {
+                "observedGeneration": 1,
+                "nodes": {"desired": 3, "programmed": 0, "failed": 3, "summary": "0/3"},
+                "kernels": [{"release": "5.10", "nodes": 3, "programmed": 0, "message": "no such function"}]
+            }
+        }));
+        let text = description(&policy);
+        assert!(
+            text.contains("0/3 run it, 3 could not load it") && text.contains("no such function"),
+            "{text}"
+        );
+        assert!(!text.contains("more"), "{text}");
     }
 
     #[test]

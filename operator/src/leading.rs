@@ -93,6 +93,7 @@ impl Leading {
             let (done, ()) = tokio::join!(work, watch_until(&term, watch));
             self.serving.send_replace(false);
             self.fleet.send_replace(Arc::default());
+            self.metrics.no_policies();
             done?;
         }
         Ok(())

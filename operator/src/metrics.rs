@@ -179,6 +179,11 @@ impl Metrics {
         self.events.get_or_create(&EventLabel { result }).inc();
     }
 
+    /// This replica does not count policies any more: the leader does.
+    pub fn no_policies(&self) {
+        self.policies.clear();
+    }
+
     /// How many policies are in a state.
     pub fn policies(&self, state: PolicyState, count: usize) {
         let gauge = self.policies.get_or_create(&PoliciesLabel { state });
@@ -206,5 +211,7 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
         assert_eq!(metrics.status_writes_taken(), 2);
+        metrics.no_policies();
+        assert!(!metrics.text().contains("ferragon_operator_policies{"));
     }
 }
