@@ -271,7 +271,7 @@ impl Intake {
 
 fn enrich(decoded: DecodedHook, cache: &mut ProcessCache) -> Event {
     let key = ImageKey { tgid: decoded.tgid, start: decoded.process_start.unwrap_or(0) };
-    let known = cache.find(key);
+    let known = cache.find_at(key, decoded.time);
     let kind = decoded.hook.event;
     let event = HookEvent {
         process: Subject { process: known.process, tid: decoded.tid, refcnt: known.refcnt },

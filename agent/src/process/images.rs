@@ -18,12 +18,17 @@ const CAPACITY: usize = 65_536;
 /// How long an image is kept after its end, nanoseconds: events that come late still find it.
 const KEPT_AFTER_END: u64 = 30_000_000_000;
 
+/// How long after its end was told a process may still do something (closing its files, most of all), nanoseconds. Its
+/// id is not used again so soon.
+const ON_ITS_WAY_OUT: u64 = 1_000_000_000;
+
 /// One process image.
 pub(super) struct Image {
     state: State,
     /// The parent; for an exec without a fork, the image before.
     pub(super) parent: Option<Arc<Process>>,
-    ended: bool,
+    /// Boot time of its end.
+    ended: Option<u64>,
     /// Whether its pod may be told by the id of its container.
     pub(super) belongs: Belongs,
     /// Version of the pods that were last asked for its own.
@@ -55,12 +60,12 @@ pub(super) struct Forked {
 
 impl Image {
     pub(super) fn new(process: Arc<Process>, parent: Option<Arc<Process>>, belongs: Belongs) -> Image {
-        Image { state: State::Made(process), parent, ended: false, belongs, pods: 0 }
+        Image { state: State::Made(process), parent, ended: None, belongs, pods: 0 }
     }
 
     /// An image that a fork made.
     pub(super) fn forked(forked: Forked, parent: Option<Arc<Process>>, belongs: Belongs) -> Image {
-        Image { state: State::Forked(forked), parent, ended: false, belongs, pods: 0 }
+        Image { state: State::Forked(forked), parent, ended: None, belongs, pods: 0 }
     }
 
     /// The process, made now if this is the first time that it is asked for, with its pod if that is known by now.
@@ -153,6 +158,8 @@ pub(super) fn unknown(node: &str, clock: &BootClock, key: ImageKey) -> Process {
 /// All images.
 pub(super) struct Images {
     by_key: HashMap<ImageKey, Image>,
+    /// Start of the newest image of a process.
+    newest: HashMap<u32, u64>,
     /// Images that ended, by the boot time of their end.
     ended: VecDeque<(u64, ImageKey)>,
     texts: Texts,
@@ -166,7 +173,14 @@ impl Images {
     }
 
     fn with_capacity(capacity: usize) -> Images {
-        Images { by_key: HashMap::new(), ended: VecDeque::new(), texts: Texts::new(), capacity, evicted: 0 }
+        Images {
+            by_key: HashMap::new(),
+            newest: HashMap::new(),
+            ended: VecDeque::new(),
+            texts: Texts::new(),
+            capacity,
+            evicted: 0,
+        }
     }
 
     pub(super) fn get(&mut self, key: ImageKey) -> Option<&mut Image> {
@@ -175,7 +189,7 @@ impl Images {
 
     /// Whether an image is there and has not ended.
     pub(super) fn runs(&self, key: ImageKey) -> bool {
-        self.by_key.get(&key).is_some_and(|image| !image.ended)
+        self.by_key.get(&key).is_some_and(|image| image.ended.is_none())
     }
 
     /// Keeps an image of which all is known, with the beginnings of its texts alone if there is no room for more.
@@ -188,7 +202,7 @@ impl Images {
     ) {
         if self.texts.is_due() && !self.texts.look() {
             while let Some((_, key)) = self.ended.pop_front() {
-                self.by_key.remove(&key);
+                self.remove(key);
             }
             self.texts.look();
         }
@@ -202,17 +216,33 @@ impl Images {
             self.make_room();
         }
         self.by_key.insert(key, image);
+        self.newest.insert(key.tgid, key.start);
+    }
+
+    fn remove(&mut self, key: ImageKey) -> bool {
+        if self.newest.get(&key.tgid) == Some(&key.start) {
+            self.newest.remove(&key.tgid);
+        }
+        self.by_key.remove(&key).is_some()
+    }
+
+    /// The image of a process that the kernel side did not know at boot time `now`: what it does on its way out, after
+    /// its end was told, or what one does for which there was no room.
+    pub(super) fn newest(&self, tgid: u32, now: u64) -> Option<ImageKey> {
+        let key = ImageKey { tgid, start: *self.newest.get(&tgid)? };
+        let ended = self.by_key.get(&key)?.ended;
+        ended.is_none_or(|end| now <= end.saturating_add(ON_ITS_WAY_OUT)).then_some(key)
     }
 
     fn make_room(&mut self) {
         while let Some((_, key)) = self.ended.pop_front() {
-            if self.by_key.remove(&key).is_some() {
+            if self.remove(key) {
                 return;
             }
         }
         // None has ended: exit records were lost, or more processes run than are kept. Any may go.
         let any = self.by_key.keys().next().copied();
-        if any.and_then(|key| self.by_key.remove(&key)).is_some() {
+        if any.is_some_and(|key| self.remove(key)) {
             self.evicted += 1;
         }
     }
@@ -220,8 +250,9 @@ impl Images {
     /// An image ended at boot time `now`.
     pub(super) fn end(&mut self, key: ImageKey, now: u64) {
         if let Some(image) = self.by_key.get_mut(&key)
-            && !std::mem::replace(&mut image.ended, true)
+            && image.ended.is_none()
         {
+            image.ended = Some(now);
             self.ended.push_back((now, key));
         }
     }
@@ -232,13 +263,13 @@ impl Images {
             && end.saturating_add(KEPT_AFTER_END) < now
         {
             self.ended.pop_front();
-            self.by_key.remove(&key);
+            self.remove(key);
         }
     }
 
     /// Images that have not ended, as far as records told.
     pub(super) fn running(&self) -> Vec<ImageKey> {
-        self.by_key.iter().filter(|(_, image)| !image.ended).map(|(key, _)| *key).collect()
+        self.by_key.iter().filter(|(_, image)| image.ended.is_none()).map(|(key, _)| *key).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -281,6 +312,7 @@ mod tests {
         images.age(6 + KEPT_AFTER_END);
         assert!(images.get(key(1)).is_none());
         assert_eq!((images.len(), images.ended.len(), images.evicted()), (0, 0, 0));
+        assert!(images.newest.is_empty());
     }
 
     #[test]

@@ -123,6 +123,13 @@ impl ProcessCache {
         }
     }
 
+    /// The same at this boot time, also if the kernel side does not know its start (0): a process that is on its way out
+    /// is not in its map any more.
+    pub fn find_at(&mut self, key: ImageKey, time: u64) -> Known {
+        let newest = (key.start == 0).then(|| self.images.newest(key.tgid, time)).flatten();
+        self.find(newest.unwrap_or(key))
+    }
+
     /// The clock that turns the records' boot time into wall-clock time.
     pub fn clock(&self) -> &BootClock {
         &self.clock

@@ -139,6 +139,18 @@ fn exit_tells_signal_or_status() {
     assert_eq!((gone.process.flags, gone.refcnt), (ProcessFlags::UNKNOWN, 0));
 }
 
+/// It closes its files after its exit was told, and is in the kernel's map no more.
+#[test]
+fn what_a_process_does_on_its_way_out_is_its_own() {
+    let (mut cache, shell) = with_shell();
+    let unknown = ImageKey { tgid: 10, start: 0 };
+    assert_eq!(cache.find_at(unknown, 150).process, shell.process.process, "it runs");
+    exit(&mut cache, (10, 100), 0, 200);
+    assert_eq!(cache.find_at(unknown, 300).process, shell.process.process);
+    let later = cache.find_at(unknown, 2_000_000_000).process;
+    assert!(later.flags.contains(ProcessFlags::UNKNOWN), "another process may have its id by now");
+}
+
 #[test]
 fn the_end_of_a_kernel_thread_is_no_event() {
     let (mut cache, _) = with_shell();
