@@ -2,14 +2,15 @@
 
 #![allow(dead_code)] // each test file uses its part of the support
 
+mod alone;
 mod base_support;
 
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use agent::base::{BaseMap, BaseOptions, BitsChange, WordChange};
+use alone::alone;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
 use base_support::{Watch, folder, helper, shell};
@@ -51,12 +52,6 @@ fn add_postfix(watch: &Watch, path: &[u8], number: usize) {
 
 fn exact(path: &Path) -> Vec<u8> {
     [path.to_str().unwrap().as_bytes(), b"\0"].concat()
-}
-
-/// The tests set up tables of their own; each has a watch of its own, one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn start() -> Watch {

@@ -2,21 +2,16 @@
 
 #![allow(dead_code)] // each test file uses its part of the support
 
+mod alone;
 mod base_support;
 
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
 
 use agent::base::BaseOptions;
 use agent::process::ImageKey;
+use alone::alone;
 use api::event::{Body, ExecId};
 use base_support::{NODE, Watch, helper, words};
-
-/// The tests of this file load programs of their own and count what their process holds: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 #[test]
 fn processes_that_run_already_are_told_once() {

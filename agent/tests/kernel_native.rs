@@ -1,24 +1,19 @@
 //! In: tiny programs by hand. Out: what the running kernel does with them. Needs root.
 
+mod alone;
+
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent::kernel::insn::{
     INSN_SIZE, add_imm, atomic_add64, call, exit, insn, jeq_imm, load_map, load_map_value, mov, mov_imm,
     store32_imm,
 };
 use agent::kernel::{AttachPoint, AttachStep, Errno, Kernel, Linux, MapShape, MapType, ProgramSpec};
+use alone::alone;
 use api::artefact::Flavour;
 
 type Insns = Vec<[u8; INSN_SIZE]>;
-
-/// A child that another test forks holds this process's links until it calls exec: who detaches or starts commands does
-/// it alone.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn linux() -> Linux {
     let linux = Linux::new().expect("reads the possible CPUs");

@@ -1,10 +1,12 @@
 //! In: artefacts by hand, on the running kernel with the fixed programs. Out: what they count, and which processes
 //! their sets hold for. Needs root.
 
+mod alone;
+
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc;
 
 use agent::base::{Base, BaseOptions};
 use agent::kernel::Linux;
@@ -13,6 +15,7 @@ use agent::kernel::insn::{
 };
 use agent::loader::sets::ProcFs;
 use agent::loader::{BaseObjects, FailureReason, Loader, Outcome};
+use alone::alone;
 use api::artefact::{
     Artefact, Attach, EventKind, Flavour, HookSchema, ProcessSet, Reloc, RelocKind, SetOp, SharedMap,
     SourceSpan,
@@ -22,13 +25,6 @@ use bpf_programs::layout::PROCESS_EXECVE;
 /// A system call that a test makes and counts.
 const CALLED: i32 = libc::SYS_getppid as i32;
 const GET_CURRENT_PID_TGID: i32 = 14;
-
-/// A child that another test forks holds this process's links until it calls exec: who detaches or starts commands does
-/// it alone.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn load() -> (Base, Loader) {
     let base = Base::load(&BaseOptions::default()).expect("these tests load BPF programs: run them as root");

@@ -1,13 +1,15 @@
 //! In: cgroups as a kubelet makes them, pods as an API server tells of them, a program that tests one process bit. Out:
 //! whose calls it counts, and the pods of events. Needs root.
 
+mod alone;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent::base::BaseOptions;
@@ -16,6 +18,7 @@ use agent::kernel::insn::{
 };
 use agent::pods::{Container, ContainerLabels, Pod, PodChange, PodLabels, PodUid, hierarchy};
 use agent::session::Session;
+use alone::alone;
 use api::artefact::{
     Artefact, Attach, EventKind, Flavour, HookSchema, LabelOp, LabelTest, PodSet, ProcessSet, Reloc,
     RelocKind, SetOp, SharedMap, WorkloadSet,
@@ -27,12 +30,6 @@ const CALLED: i32 = libc::SYS_umask as i32;
 const GET_CURRENT_PID_TGID: i32 = 14;
 /// Offset of `own` in `struct process`.
 const OWN: i16 = 24;
-
-/// A child that another test forks holds this process's links until it calls exec.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Counts calls of the processes in `set` as matches of `policy`.
 fn counting(policy: &str, set: WorkloadSet) -> Artefact {

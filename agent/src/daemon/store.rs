@@ -92,7 +92,11 @@ impl Store {
             match digest.and_then(|digest| self.artefact(digest).transpose()) {
                 Some(Ok(artefact)) => stored.artefacts.push(artefact),
                 Some(Err(error)) => stored.damage.push(error.into()),
-                None => stored.damage.push(Damage::Artefact(self.root.join(ARTEFACTS).join(hex(name)))),
+                None => {
+                    let folder = || self.root.join(ARTEFACTS);
+                    let place = digest.map_or_else(folder, |digest| self.place(digest));
+                    stored.damage.push(Damage::Artefact(place));
+                }
             }
         }
         stored.desired = Some(desired);
@@ -169,11 +173,6 @@ impl Store {
 /// A digest as the wire has it; `None` if it has another length.
 pub fn digest(name: &[u8]) -> Option<ArtefactDigest> {
     name.try_into().ok().map(ArtefactDigest)
-}
-
-/// For messages and names.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes of a file, `None` if there is none. One that is too long is cut, and so does not decode.
