@@ -143,7 +143,7 @@ impl Lower<'_> {
         self.asm.jump_if_reg(Cond::Eq, R7, R1, cross);
         self.path_component(head, done, cut)?;
         self.asm.bind(cross);
-        self.path_cross(done)?;
+        self.path_cross(done, cut)?;
         self.asm.jump(head);
         self.path_end(done, cut, fail);
         Ok(())
@@ -224,7 +224,8 @@ impl Lower<'_> {
             self.asm.mov(R3, R7);
             self.path_read(frame::PARENT, 8, parent);
         }
-        // What cannot be read is zeros, and the walk ends at its limit, flagged.
+        // The rest of the way is not known.
+        self.asm.jump_if(Cond::Ne, R0, 0, cut);
         self.asm.load(Size::W, R2, FP, frame::NAME + len);
         self.asm.load(Size::D, R1, FP, frame::PARENT);
         self.asm.jump_if_reg(Cond::Eq, R1, R7, orphan);
@@ -256,7 +257,7 @@ impl Lower<'_> {
     }
 
     /// From the root of a mount to the place where it is mounted.
-    fn path_cross(&mut self, done: Label) -> Lowered<()> {
+    fn path_cross(&mut self, done: Label, cut: Label) -> Lowered<()> {
         let vfsmount = self.offset("mount", "mnt")?;
         let (parent, point) = (self.offset("mount", "mnt_parent")?, self.offset("mount", "mnt_mountpoint")?);
         self.asm.mov(R3, R8);
@@ -267,8 +268,9 @@ impl Lower<'_> {
             self.asm.mov(R3, R8);
             self.path_read(frame::MOUNTPOINT, 8, point - vfsmount);
         }
+        // Mounts have a parent always; zero is what could not be read.
         self.asm.load(Size::D, R1, FP, frame::PARENT_MOUNT);
-        self.asm.jump_if(Cond::Eq, R1, 0, done);
+        self.asm.jump_if(Cond::Eq, R1, 0, cut);
         self.asm.alu(Alu::Add, R1, i32::from(vfsmount));
         // The topmost mount is its own parent.
         self.asm.jump_if_reg(Cond::Eq, R1, R8, done);

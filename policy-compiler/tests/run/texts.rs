@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::places::surroundings;
 use crate::profile::Variant;
 use crate::properties::told;
+use crate::record::decode;
 use crate::scenario::Scenario;
 use crate::world::World;
 use crate::world::argument::ArgSpec;
@@ -126,5 +127,31 @@ fn a_buffer_that_goes_on_behind_a_nul_is_equal_to_no_value_that_ends_there() {
         };
         let matches = told(&kernel, &policies, &mut node, &write).unwrap_or_else(|what| panic!("{what}"));
         assert_eq!(matches.len(), expected, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_path_with_a_part_that_cannot_be_read_is_cut_there() {
+    for variant in [Variant::Trampolines6, Variant::Trampolines7, Variant::Probes6] {
+        let kernel = Kernel::new(variant.profile()).expect("the fixture is BTF");
+        let text = [on_files("start", &one("Prefix", "/b/")), on_files("any", &one("NotPrefix", "/b/"))].concat();
+        let compiled = compile(&policies(&text), &kernel);
+        let mut node = Node::new(&compiled.artefacts, surroundings(Flavour::Fentry)).expect("loads");
+        let mut world = World::new(&kernel.btf);
+        let place = world.open("/srv/b/c", 0o100_644);
+        let above = world.open("/srv/b", 0o040_755);
+        world.lose_parent(above);
+        let process = Process { tgid: 100, tid: 100, known: true, ..Process::default() };
+        let point = HookPoint::Kprobe { function: "security_file_permission".to_owned() };
+        let args = vec![ArgSpec::File(place), ArgSpec::Int(4)];
+        let scenario = Scenario { point, args, ret: 0, process, time: 1 };
+        let told = scenario.run(&mut node, &kernel, world, ROOT).expect("runs");
+        let records: Vec<_> = told.deeds.iter().flat_map(|deed| &deed.deeds.records).collect();
+        assert_eq!(records.len(), 1, "{variant:?}");
+        let record = decode(records[0]).expect("a record");
+        let path = record.args.iter().find(|arg| arg.kind == 3).expect("the path");
+        assert!(path.truncated && path.payload.ends_with(b"/b/c"), "{variant:?}: {path:?}");
+        let counters = ["start", "any"].map(|name| node.counters("", name)[PolicyCounter::Post as usize]);
+        assert_eq!(counters, [0, 1], "{variant:?}");
     }
 }

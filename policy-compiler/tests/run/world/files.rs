@@ -218,6 +218,12 @@ impl World<'_> {
         self.set(address, "dentry", "d_hash.pprev", 0);
     }
 
+    /// From here the way up leads nowhere.
+    pub fn lose_parent(&mut self, place: Place) {
+        let address = self.files.dentries[place.dentry].address;
+        self.set(address, "dentry", "d_parent", super::BAD_KERNEL);
+    }
+
     pub fn dentry_address(&self, place: Place) -> Address {
         self.files.dentries[place.dentry].address
     }
