@@ -23,12 +23,10 @@ impl Lower<'_> {
                 self.load(Size::D, dst, dst, reg as i16, false);
             }
             Fetch::Saved(register) => {
-                self.asm.load(Size::D, dst, FP, slot::SAVED);
-                self.asm.load(Size::D, dst, dst, i16::from(register) * 8);
+                self.asm.load(Size::D, dst, FP, slot::SAVED + i16::from(register) * 8);
             }
             Fetch::SavedNested(reg) => {
                 self.asm.load(Size::D, dst, FP, slot::SAVED);
-                self.asm.load(Size::D, dst, dst, 0);
                 self.load(Size::D, dst, dst, reg as i16, false);
             }
             Fetch::Record { offset, size, signed } => self.fetch_record(dst, offset, size, signed),

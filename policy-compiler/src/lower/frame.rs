@@ -65,10 +65,12 @@ pub mod slot {
     /// Bytes to hash for a rate limit; 40.
     pub const SAMPLE: i16 = -208;
 
-    /// Registers kept at entry, of programs at return.
-    pub const SAVED: i16 = -216;
-    /// Their key.
+    /// Programs at return: not 0 if the registers of the entry were found.
+    pub const SAVED_FOUND: i16 = -216;
+    /// Key of the registers.
     pub const SAVED_KEY: i16 = -224;
+    /// The registers; 48 bytes.
+    pub const SAVED: i16 = -272;
 
     /// Slot of the `n`th text argument.
     pub fn text(n: usize) -> i16 {

@@ -114,6 +114,7 @@ impl Lower<'_> {
         let next = self.asm.label();
         self.asm.source("all selectors are candidates");
         self.candidates(bank.mask);
+        self.leave_out_unsaved(index);
         self.cheap_tests(bank, next)?;
         self.texts(bank, next)?;
         let entries = self.program.entries.iter().filter(|entry| entry.bank == index);

@@ -2,17 +2,23 @@
 //! from its entry to its return.
 //!
 //! One call per thread and function is remembered: of a function that calls itself, the innermost. An entry is
-//! dropped when it has been used, so that a return whose entry was not seen finds nothing rather than old values.
+//! dropped when it has been used, so that a return whose entry was not seen finds nothing rather than old values. Hooks
+//! that ask for nothing but the return value are seen all the same.
 
 use super::frame::{Helper, slot};
 use super::{Lower, Lowered};
 use crate::emit::{Alu, Cond, FP, R0, R1, R2, R3, R4, R6, Size};
-use crate::plan::Role;
-use crate::resolve::Fetch;
-use api::artefact::SharedMap;
+use crate::plan::{Entry, Role};
+use crate::resolve::{Fetch, ResolvedArg};
+use api::artefact::{PolicyCounter, SharedMap};
 
 /// Argument registers, as members of `struct pt_regs`.
 const REGISTERS: [&str; api::artefact::SAVED_REGISTERS as usize] = ["di", "si", "dx", "cx", "r8", "r9"];
+
+fn is_saved(arg: &ResolvedArg) -> bool {
+    let saved = |fetch: Fetch| matches!(fetch, Fetch::Saved(_) | Fetch::SavedNested(_));
+    saved(arg.fetch) || arg.size.is_some_and(|size| saved(size.fetch))
+}
 
 impl Lower<'_> {
     /// Whether this program keeps the arguments.
@@ -22,11 +28,13 @@ impl Lower<'_> {
 
     /// Whether this program reads what was kept.
     pub(super) fn reads_saved(&self) -> bool {
-        let is_saved = |fetch: Fetch| matches!(fetch, Fetch::Saved(_) | Fetch::SavedNested(_));
-        self.program
-            .args
-            .iter()
-            .any(|arg| is_saved(arg.fetch) || arg.size.is_some_and(|size| is_saved(size.fetch)))
+        self.program.args.iter().any(is_saved)
+    }
+
+    /// Whether a hook entry does.
+    fn entry_reads_saved(&self, entry: &Entry<'_>) -> bool {
+        let args = entry.args.iter().chain(&entry.ret).filter_map(|arg| self.program.args.get(*arg));
+        args.into_iter().any(is_saved)
     }
 
     pub(super) fn save_registers(&mut self) -> Lowered<()> {
@@ -47,16 +55,55 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// Leaves the program if the call's entry was not seen.
+    /// Copies the registers; zeros if the call's entry was not seen. Whether it was is told so that the verifier does not
+    /// follow both cases through the whole program.
     pub(super) fn find_saved(&mut self) {
+        let [missing, done] = std::array::from_fn(|_| self.asm.label());
         self.asm.source("find the arguments kept at entry");
         self.saved_key();
         self.asm.shared_map(R1, SharedMap::SavedRegisters);
         self.asm.mov(R2, FP);
         self.asm.alu(Alu::Add, R2, i32::from(slot::SAVED_KEY));
         self.asm.call(Helper::MapLookup);
-        self.asm.jump_if(Cond::Eq, R0, 0, self.done);
-        self.asm.store(Size::D, FP, slot::SAVED, R0);
+        self.asm.jump_if(Cond::Eq, R0, 0, missing);
+        for place in (0..).step_by(8).take(REGISTERS.len()) {
+            self.asm.load(Size::D, R1, R0, place);
+            self.asm.store(Size::D, FP, slot::SAVED + place, R1);
+        }
+        self.asm.load(Size::D, R2, FP, slot::SAVED_KEY);
+        self.asm.mov_imm(R1, 1);
+        self.asm.alu_reg(Alu::Xor, R1, R2);
+        self.asm.alu_reg(Alu::Xor, R1, R2);
+        self.asm.store(Size::D, FP, slot::SAVED_FOUND, R1);
+        self.asm.jump(done);
+        self.asm.bind(missing);
+        for place in (0..).step_by(8).take(REGISTERS.len()) {
+            self.asm.store_imm(Size::D, FP, slot::SAVED + place, 0);
+        }
+        self.asm.store_imm(Size::D, FP, slot::SAVED_FOUND, 0);
+        self.asm.bind(done);
+    }
+
+    /// Without the arguments, the hook entries of a bank that read them are left out, and their policies told.
+    pub(super) fn leave_out_unsaved(&mut self, bank: usize) {
+        let program = self.program;
+        let all = program.entries.iter().enumerate().filter(|(_, entry)| entry.bank == bank);
+        let readers: Vec<(usize, u64)> = all
+            .filter(|(_, entry)| self.entry_reads_saved(entry))
+            .map(|(index, entry)| (index, entry.mask()))
+            .collect();
+        if readers.is_empty() {
+            return;
+        }
+        let found = self.asm.label();
+        self.asm.source("the arguments of calls whose entry was not seen");
+        self.asm.load(Size::D, R1, FP, slot::SAVED_FOUND);
+        self.asm.jump_if(Cond::Ne, R1, 0, found);
+        for (index, _) in &readers {
+            self.count(*index, &[PolicyCounter::LostScratch]);
+        }
+        self.clear(readers.iter().fold(0, |mask, (_, bits)| mask | bits));
+        self.asm.bind(found);
     }
 
     pub(super) fn drop_saved(&mut self) {

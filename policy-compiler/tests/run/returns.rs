@@ -85,3 +85,31 @@ fn a_buffer_that_is_filled_cannot_be_read_at_entry_where_enforcement_happens() {
         }
     }
 }
+
+#[test]
+fn a_return_whose_entry_was_not_seen_is_counted_for_those_that_need_the_arguments() {
+    use PolicyCounter::{LostScratch, Match, Post};
+    let hook = |args: &str| {
+        document(&format!(
+            "  - {{call: vfs_read, syscall: false, args: [{args}], return: true, returnArg: {{index: 0, type: long}}}}\n"
+        ))
+    };
+    let needs = hook("{index: 0, type: file}").replace("name: p", "name: needs");
+    let text = format!("{needs}---\n{}", hook(""));
+    let kernel = Kernel::new(Variant::Probes6.profile()).expect("the fixture is BTF");
+    let compiled = compile(&policies(&text), &kernel);
+    for seen in [true, false] {
+        let mut node = Node::new(&compiled.artefacts, surroundings(Flavour::Kprobe)).expect("loads");
+        node.programs.retain(|program| seen || program.flavour == Flavour::Kretprobe);
+        let point = HookPoint::Kprobe { function: "vfs_read".to_owned() };
+        let process = Process { tgid: 100, tid: 100, known: true, ..Process::default() };
+        let mut world = World::new(&kernel.btf);
+        let file = ArgSpec::File(world.open("/etc/passwd", 0o100_644));
+        let args = vec![file, ArgSpec::Null, ArgSpec::Int(6), ArgSpec::Int(0)];
+        let scenario = Scenario { point, args, ret: 6, process, time: 1_000_000_000 };
+        scenario.run(&mut node, &kernel, world, ROOT).expect("runs");
+        let counters = |name: &str| [Match, Post, LostScratch].map(|it| node.counters("", name)[it as usize]);
+        assert_eq!(counters("p"), [1, 1, 0]);
+        assert_eq!(counters("needs"), if seen { [1, 1, 0] } else { [0, 0, 1] });
+    }
+}

@@ -134,7 +134,8 @@ fn a_buffer_that_goes_on_behind_a_nul_is_equal_to_no_value_that_ends_there() {
 fn a_path_with_a_part_that_cannot_be_read_is_cut_there() {
     for variant in [Variant::Trampolines6, Variant::Trampolines7, Variant::Probes6] {
         let kernel = Kernel::new(variant.profile()).expect("the fixture is BTF");
-        let text = [on_files("start", &one("Prefix", "/b/")), on_files("any", &one("NotPrefix", "/b/"))].concat();
+        let text =
+            [on_files("start", &one("Prefix", "/b/")), on_files("any", &one("NotPrefix", "/b/"))].concat();
         let compiled = compile(&policies(&text), &kernel);
         let mut node = Node::new(&compiled.artefacts, surroundings(Flavour::Fentry)).expect("loads");
         let mut world = World::new(&kernel.btf);
