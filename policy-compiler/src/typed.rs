@@ -440,7 +440,7 @@ pub struct BinaryTest {
     pub op: TextOp,
     /// Paths, sorted and distinct; never empty.
     pub values: Vec<Vec<u8>>,
-    /// Membership is inherited by all descendants.
+    /// Membership is inherited by all descendants; of `matchBinaries` only.
     pub follow_children: bool,
 }
 

@@ -34,6 +34,14 @@ pub(super) fn check_parent_binaries(
     path: &FieldPath,
     problems: &mut Problems,
 ) -> Vec<Filter> {
+    for (index, filter) in filters.iter().enumerate().filter(|(_, filter)| filter.follow_children) {
+        // What the parent descends from is not known apart from what the process itself was before.
+        let message =
+            format!("`followChildren` does not go with `matchParentBinaries` (`{}`)", filter.operator);
+        let help =
+            "use `matchBinaries` with `followChildren`: it holds for all descendants of the executables";
+        problems.error_help(Code::Unsupported, &path.item(index).key("followChildren"), message, help);
+    }
     check_each_binary(filters, path, FilterTest::ParentBinary, problems)
 }
 

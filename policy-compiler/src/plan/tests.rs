@@ -119,7 +119,7 @@ impl Collector<'_> {
         };
         let set = ProcessSet { op: op as i32, paths: test.values.clone(), ..ProcessSet::default() };
         let set = self.set(set);
-        Test::ProcessSet { set, parent, inherited: test.follow_children }
+        Test::ProcessSet { set, parent, inherited: test.follow_children && !parent }
     }
 
     fn pids(&mut self, test: &PidTest) -> Test {

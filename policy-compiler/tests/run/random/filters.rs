@@ -221,7 +221,7 @@ fn process_filter(choices: &mut Choices<'_>) -> FilterTest {
             let namespace_pid = !follow_forks && choices.flip();
             FilterTest::Pids(PidTest { not, namespace_pid, follow_forks, values })
         }
-        2 => FilterTest::ParentBinary(BinaryTest { follow_children: false, ..binary(choices) }),
+        2 => FilterTest::ParentBinary(binary(choices)),
         3 => FilterTest::Namespace(NamespaceTest {
             not: choices.flip(),
             kind: choices.of(&policy_compiler::reference::Namespaces::KINDS),
