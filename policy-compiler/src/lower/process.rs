@@ -36,7 +36,9 @@ impl Lower<'_> {
                 self.asm.load(Size::W, R1, FP, slot::PID_TGID + 4);
                 self.any_of(values, hit);
             }
-            Test::NamespacePid { values, ancestors } => self.namespace_pids(values, *ancestors, hit)?,
+            Test::NamespacePid { values, ancestors } => {
+                self.namespace_pids(values, *ancestors, hit, unread)?
+            }
             Test::ProcessSet { set, parent, inherited } => self.process_set(*set, *parent, *inherited, hit),
             Test::Namespace { kind, inodes } => {
                 self.namespace(*kind, unread)?;
@@ -81,8 +83,9 @@ impl Lower<'_> {
         self.asm.bind(unknown);
     }
 
-    /// The ids of the current process, and of its ancestors if asked, each in its own innermost pid namespace.
-    fn namespace_pids(&mut self, values: &[u32], ancestors: bool, hit: Label) -> Lowered<()> {
+    /// The ids of the current process, and of its ancestors if asked, each in its own innermost pid namespace. With
+    /// ancestors, a process whose own id is not known is neither among the values nor not.
+    fn namespace_pids(&mut self, values: &[u32], ancestors: bool, hit: Label, unread: Label) -> Lowered<()> {
         let miss = self.asm.label();
         self.current_task(R8);
         self.asm.store(Size::D, FP, slot::OBJECT, R8);
@@ -94,6 +97,9 @@ impl Lower<'_> {
                 self.asm.jump_if(Cond::Eq, R8, 0, miss);
             }
             self.namespace_pid()?;
+            if ancestors && generation == 0 {
+                self.asm.jump_if(Cond::Eq, R1, 0, unread);
+            }
             self.any_of(values, hit);
         }
         self.asm.bind(miss);

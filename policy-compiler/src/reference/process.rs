@@ -22,7 +22,8 @@ pub(super) fn pid_passes(test: &PidTest, process: &Process) -> bool {
 
 /// `None`: cannot be told, so neither `In` nor `NotIn` passes.
 fn pid_listed(test: &PidTest, process: &Process) -> Option<bool> {
-    if !process.known && test.follow_forks {
+    // Ids in namespaces are read from the tasks themselves.
+    if !process.known && test.follow_forks && !test.namespace_pid {
         return Some(false);
     }
     let own = if test.namespace_pid { process.ns_pid } else { process.tgid };

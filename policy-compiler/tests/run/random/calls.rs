@@ -163,7 +163,7 @@ fn process(choices: &mut Choices<'_>) -> Process {
     Process {
         tgid,
         tid: if choices.flip() { tgid } else { tgid + 1 },
-        ns_pid: choices.of(&PIDS),
+        ns_pid: if choices.rarely(8) { 0 } else { choices.of(&PIDS) },
         known: !choices.rarely(8),
         binary: binary(choices),
         earlier: choices.list(0, 1, binary),

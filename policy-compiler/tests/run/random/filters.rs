@@ -215,10 +215,8 @@ fn process_filter(choices: &mut Choices<'_>) -> FilterTest {
         5 => FilterTest::Workloads(workload_test(choices)),
         0 => FilterTest::Binary(binary(choices)),
         1 => {
-            let (not, follow_forks) = (choices.flip(), choices.flip());
+            let (not, follow_forks, namespace_pid) = (choices.flip(), choices.flip(), choices.flip());
             let values = sorted(choices.list(1, 4, |c| c.of(&PIDS)));
-            // Together the two are refused.
-            let namespace_pid = !follow_forks && choices.flip();
             FilterTest::Pids(PidTest { not, namespace_pid, follow_forks, values })
         }
         2 => FilterTest::ParentBinary(binary(choices)),

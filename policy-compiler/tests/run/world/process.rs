@@ -33,9 +33,27 @@ impl World<'_> {
         self.set_path(fs, "fs_struct", "pwd", spec.root);
         self.set(task, "task_struct", "fs", fs.0);
         self.fd_table(task, &spec.files);
+        self.ancestors(leader, task, process);
         let user_ns = self.credentials(task, process);
         self.namespaces(task, leader, process, user_ns);
         task
+    }
+
+    /// The tasks above, as far as they are known; the topmost has no parent.
+    fn ancestors(&mut self, leader: Address, task: Address, process: &Process) {
+        let mut below = vec![leader, task];
+        for ancestor in &process.ancestors {
+            let parent = self.object("task_struct");
+            self.set(parent, "task_struct", "tgid", u64::from(ancestor.tgid));
+            self.set(parent, "task_struct", "pid", u64::from(ancestor.tgid));
+            self.set(parent, "task_struct", "group_leader", parent.0);
+            let pid = self.pid(ancestor.ns_pid, ancestor.tgid, process.namespaces.0[3]);
+            self.set(parent, "task_struct", "thread_pid", pid.0);
+            for child in below.drain(..) {
+                self.set(child, "task_struct", "real_parent", parent.0);
+            }
+            below.push(parent);
+        }
     }
 
     fn fd_table(&mut self, task: Address, files: &[Option<Address>]) {
