@@ -32,6 +32,7 @@ mod tree;
 mod workload;
 
 pub use field::fits_field;
+pub(crate) use integer::merge;
 
 use crds::TracingPolicySpec;
 use crds::manifest::PolicyKind;

@@ -243,7 +243,7 @@ pub(super) fn number(value: &str, base: Base) -> Option<Option<i128>> {
 }
 
 /// Ranges in the type's order, overlapping and touching ones merged.
-pub(super) fn merge(ty: IntType, mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+pub(crate) fn merge(ty: IntType, mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     // Adding the sign bit maps signed order onto unsigned order, and back.
     let flip = if ty.signed() { 1 << 63 } else { 0 };
     for (low, high) in &mut ranges {

@@ -2,12 +2,13 @@
 //! it.
 
 use super::{Bank, Entry, Role, Test, TestUse, workloads};
+use crate::check::merge;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kernel::Kernel;
 use crate::resolve::ResolvedArg;
 use crate::typed::{
-    ArgTest, ArgType, BinaryTest, Filter, FilterTest, IntType, NamespaceTest, NamespaceValue, PidTest,
-    TextOp, WorkloadTest,
+    ArgTest, ArgType, BinaryTest, Filter, FilterTest, IntTest, IntType, NamespaceTest, NamespaceValue,
+    PidTest, TextOp, WorkloadTest,
 };
 use api::artefact::{ProcessSet, SetOp};
 
@@ -166,7 +167,10 @@ impl Collector<'_> {
 
 fn arg_test(arg: usize, ty: Option<ArgType>, test: &ArgTest) -> (Test, bool) {
     match test {
-        ArgTest::Int { not, test } => (Test::Int { arg, ty: comparison_type(ty), test: test.clone() }, *not),
+        ArgTest::Int { not, test } => {
+            let ty = comparison_type(ty);
+            (Test::Int { arg, ty, test: in_order(ty, test) }, *not)
+        }
         ArgTest::Text { not, op, values } => (Test::Text { arg, op: *op, values: values.clone() }, *not),
         ArgTest::FileType { not, modes } => (Test::FileType { arg, modes: modes.clone() }, *not),
         ArgTest::Addr { not, side, nets } => (Test::Addr { arg, side: *side, nets: nets.clone() }, *not),
@@ -176,6 +180,14 @@ fn arg_test(arg: usize, ty: Option<ArgType>, test: &ArgTest) -> (Test, bool) {
         ArgTest::SockField { field, ranges } => {
             (Test::SockField { arg, field: *field, ranges: ranges.clone() }, false)
         }
+    }
+}
+
+/// Ranges in the order of the type; `check` does not know that of an `auto` field.
+fn in_order(ty: IntType, test: &IntTest) -> IntTest {
+    match test {
+        IntTest::In(ranges) => IntTest::In(merge(ty, ranges.clone())),
+        other => other.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ mod choices;
 mod compare;
 mod document;
 mod examples;
+mod fields;
 mod losses;
 mod machine;
 mod node;
