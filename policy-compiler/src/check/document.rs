@@ -136,7 +136,9 @@ fn shift_lines(message: &str, by: usize) -> String {
         let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, tail) = after.split_at(digits);
         match number.parse::<usize>() {
-            Ok(number) if tail.starts_with(" column ") => shifted.push_str(&(number + by).to_string()),
+            Ok(number) if tail.starts_with(" column ") => {
+                shifted.push_str(&number.saturating_add(by).to_string());
+            }
             _ => shifted.push_str(number),
         }
         rest = tail;
@@ -185,6 +187,14 @@ mod tests {
         assert_eq!(too_deep(&wide), None);
         assert_eq!(too_deep(&"# [[[[\n- it's [1]\n".repeat(2000)), None);
         assert_eq!(too_deep(&"[\"]\", ']', # ]\n".repeat(1001)), Some(1000));
+    }
+
+    #[test]
+    fn lines_that_a_policy_makes_up_do_not_overflow() {
+        let shift = |message: &str| shift_lines(message, 3);
+        assert_eq!(shift("x at line 2 column 1"), "x at line 5 column 1");
+        let made_up = format!("unknown `line {} column 1`", usize::MAX);
+        assert_eq!(shift(&made_up), made_up);
     }
 
     #[test]
