@@ -3,6 +3,9 @@
 //!
 //! The schema is the one that API servers get, so that both refuse the same documents.
 
+use std::collections::HashMap;
+
+use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::path::FieldPath;
@@ -26,12 +29,15 @@ pub(super) struct Structure<'a> {
     pub(super) damaged: Vec<Vec<Step>>,
     /// Fields that the schema does not have.
     pub(super) unknown: Vec<Vec<Step>>,
+    /// Those of the schema that were met.
+    patterns: HashMap<String, Option<Regex>>,
 }
 
 impl<'a> Structure<'a> {
     /// A walk that begins at the top-level field `key`.
     pub(super) fn new(key: &str, problems: &'a mut Problems) -> Self {
-        Self { problems, steps: vec![Step::Key(key.to_owned())], damaged: Vec::new(), unknown: Vec::new() }
+        let (steps, patterns) = (vec![Step::Key(key.to_owned())], HashMap::new());
+        Self { problems, steps, damaged: Vec::new(), unknown: Vec::new(), patterns }
     }
 
     /// Compares `value` with `schema`, and all below.
@@ -96,6 +102,13 @@ impl<'a> Structure<'a> {
             self.problems.error(Code::OutOfRange, path, format!("longer than {limit} characters"));
             self.damage();
         }
+        if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+            && !self.is_like(text, pattern)
+        {
+            let message = format!("{} is not possible here", quoted(text));
+            self.problems.error_help(Code::OutOfRange, path, message, format!("it must match `{pattern}`"));
+            self.damage();
+        }
         let Some(members) = schema.get("enum").and_then(Value::as_array) else { return };
         let members: Vec<&str> = members.iter().filter_map(Value::as_str).collect();
         if !members.contains(&text) {
@@ -103,6 +116,14 @@ impl<'a> Structure<'a> {
             self.problems.error_help(Code::UnknownValue, path, message, suggest(text, &members));
             self.damage();
         }
+    }
+
+    /// Whether `text` matches a pattern of the schema. Patterns are ours, so one that cannot be read, a mistake that tests
+    /// find, holds nobody up.
+    fn is_like(&mut self, text: &str, pattern: &str) -> bool {
+        let known = self.patterns.entry(pattern.to_owned());
+        let regex = known.or_insert_with_key(|pattern| Regex::new(pattern).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
     }
 
     fn integer(&mut self, schema: &Value, number: Option<i64>, value: &Value, path: &FieldPath) {
