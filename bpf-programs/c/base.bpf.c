@@ -31,7 +31,7 @@ _Static_assert(__builtin_offsetof(struct scratch, text) ==
 		       __builtin_offsetof(struct scratch, record) + sizeof(struct exec_record),
 	       "the text follows the record");
 
-/* An image that no fork or exec that we saw started: all that is known is its parent. */
+/* An image that no fork or exec that we saw started: all that is known is its parent, and what that descends from. */
 static __always_inline void describe_missed(struct process *process, struct task_struct *task)
 {
 	struct task_struct *parent = task->real_parent;
@@ -46,6 +46,10 @@ static __always_inline void describe_missed(struct process *process, struct task
 	if (known) {
 		process->parent_start = known->start;
 		process->flags = known->flags & PROCESS_IN_INIT_TREE;
+		for (int i = 0; i < PROCESS_WORDS; i++) {
+			process->parent[i] = known->own[i];
+			process->inherited[i] = known->inherited[i] | known->own[i];
+		}
 	}
 }
 
