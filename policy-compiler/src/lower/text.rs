@@ -149,7 +149,7 @@ impl Lower<'_> {
         self.asm.alu(Alu::Sub, R1, 1);
         self.asm.alu(Alu::Or, R1, text_flag::READY);
         self.asm.jump_if(Cond::Le, R0, scratch::TEXT_MAX, whole);
-        self.asm.mov_imm(R1, (scratch::TEXT_MAX - 1 | text_flag::READY | text_flag::TRUNCATED) as u64);
+        self.asm.mov_imm(R1, ((scratch::TEXT_MAX - 1) | text_flag::READY | text_flag::TRUNCATED) as u64);
         self.asm.bind(whole);
         self.set_text_state(text, R1);
         self.asm.jump(done);

@@ -195,7 +195,9 @@ impl Comparison<'_> {
 fn is_cut(value: &Value) -> bool {
     match value {
         Value::Path(path) | Value::Fd { file: Some(path), .. } => !path.complete,
-        Value::Text(text) | Value::Bytes(text) => text.len() > 4095,
+        Value::Text(text) => text.len() > 4095,
+        // One more may be asked for than there are.
+        Value::Bytes(bytes) => bytes.len() >= 4095,
         _ => false,
     }
 }
