@@ -87,8 +87,8 @@ pub struct Btf {
     types: Vec<u32>,
     /// Start of the string section in `bytes`, and its length.
     strings: (usize, usize),
-    /// `(hash of name, id)` of structs, unions, functions, typedefs and enums, sorted.
-    names: Vec<(u32, u32)>,
+    /// Structs, unions, functions, typedefs and enums that have names, sorted by kind, name and id.
+    names: Vec<TypeId>,
 }
 
 impl fmt::Debug for Btf {

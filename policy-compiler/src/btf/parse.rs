@@ -5,6 +5,9 @@ use super::{Btf, BtfError, Kind, TypeId};
 const MAGIC: u16 = 0xeb9f;
 /// Bytes of `struct btf_type`.
 const TYPE_LEN: usize = 12;
+/// `BTF_MAX_TYPE` and `BTF_MAX_NAME_OFFSET`, include/uapi/linux/btf.h: real kernels have some 150,000 types.
+const MAX_TYPES: usize = 0x000f_ffff;
+const MAX_STRINGS: usize = 0x00ff_ffff;
 
 impl Kind {
     pub(super) fn from_bits(bits: u32) -> Option<Kind> {
@@ -28,11 +31,6 @@ impl Kind {
     }
 }
 
-/// FNV-1a: short names, no need for resistance since a look-up also compares the name.
-pub(super) fn name_hash(name: &[u8]) -> u32 {
-    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
 impl Btf {
     /// Checks the structure of `bytes` and builds the indices.
     ///
@@ -54,6 +52,9 @@ impl Btf {
         };
         let (type_start, type_end) = section(type_off, type_len).ok_or(header("the type section is cut"))?;
         let (str_start, _) = section(str_off, str_len).ok_or(header("the string section is cut"))?;
+        if str_len > MAX_STRINGS {
+            return Err(header("the string section is larger than 16 MiB"));
+        }
         let mut btf = Btf { bytes, types: vec![0], strings: (str_start, str_len), names: Vec::new() };
         btf.index(type_start, type_end)?;
         Ok(btf)
@@ -69,18 +70,29 @@ impl Btf {
             if at + len > end {
                 return Err(fail("a type is cut"));
             }
-            let id = self.types.len() as u32;
-            self.types.push(u32::try_from(at).map_err(|_| fail("larger than 4 GiB"))?);
-            if matches!(kind, Kind::Struct | Kind::Union | Kind::Func | Kind::Typedef | Kind::Enum) {
-                let name = self.name(TypeId(id));
-                if !name.is_empty() {
-                    self.names.push((name_hash(name.as_bytes()), id));
-                }
+            if self.types.len() > MAX_TYPES {
+                return Err(fail("more than a million types"));
             }
+            self.types.push(u32::try_from(at).map_err(|_| fail("larger than 4 GiB"))?);
             at += len;
         }
-        self.names.sort_unstable();
+        self.index_names();
         Ok(())
+    }
+
+    /// Sorted by kind and name, not by a hash of it: that a million names have the same hash can be arranged.
+    fn index_names(&mut self) {
+        let ids = (1..self.types.len() as u32).map(TypeId);
+        let mut names: Vec<(Kind, &str, TypeId)> = ids
+            .map(|id| (self.kind(id), self.name(id), id))
+            .filter(|(kind, name, _)| {
+                let named =
+                    matches!(kind, Kind::Struct | Kind::Union | Kind::Func | Kind::Typedef | Kind::Enum);
+                named && !name.is_empty()
+            })
+            .collect();
+        names.sort_unstable();
+        self.names = names.into_iter().map(|(_, _, id)| id).collect();
     }
 }
 
