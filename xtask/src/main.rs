@@ -32,7 +32,7 @@ enum Task {
     Kernels,
     /// Write crds/generated, or with --check compare it with the types
     Crds(crds::Args),
-    /// Mutate policies and see that the compiler never panics, hangs or contradicts itself
+    /// Mutate policies and kernel profiles and see that the compiler never panics, hangs or contradicts itself
     Fuzz(fuzz::Args),
     /// Write policy-compiler/fixtures/*.btf, or with --check compare them with kernel.c
     Fixtures(fixtures::Args),

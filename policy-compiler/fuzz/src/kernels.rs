@@ -10,23 +10,35 @@ use api::profile::{KernelProfile, TracepointField, TracepointFormat};
 use policy_compiler::Kernel;
 
 /// All kernels that each policy is compiled for.
+///
+/// # Errors
+/// The types of one are not there.
 pub fn all() -> Result<Vec<Kernel>> {
+    let kernel = |profile| Kernel::new(profile).context("loading the types of a kernel");
+    profiles()?.into_iter().map(kernel).collect()
+}
+
+/// Their profiles, as agents send them.
+///
+/// # Errors
+/// The types of one are not there.
+pub fn profiles() -> Result<Vec<KernelProfile>> {
     use Flavour::{Fentry, Fexit, FmodRet, Kprobe, Kretprobe, Lsm, RawTp, TpBtf, Tracepoint};
     Ok(vec![
-        kernel(
+        profile(
             "kernel-7",
             &[Fentry, Fexit, FmodRet, Lsm, Kprobe, Kretprobe, TpBtf, RawTp, Tracepoint],
             true,
         )?,
-        kernel("kernel-6", &[Kprobe, Kretprobe, RawTp, Tracepoint], false)?,
-        kernel("kernel-6", &[TpBtf, RawTp, Tracepoint], true)?,
+        profile("kernel-6", &[Kprobe, Kretprobe, RawTp, Tracepoint], false)?,
+        profile("kernel-6", &[TpBtf, RawTp, Tracepoint], true)?,
     ])
 }
 
-fn kernel(types: &str, flavours: &[Flavour], atomics: bool) -> Result<Kernel> {
+fn profile(types: &str, flavours: &[Flavour], atomics: bool) -> Result<KernelProfile> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(types).with_extension("btf");
     let btf = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    let profile = KernelProfile {
+    Ok(KernelProfile {
         release: types.to_owned(),
         arch: "x86_64".to_owned(),
         btf,
@@ -39,8 +51,7 @@ fn kernel(types: &str, flavours: &[Flavour], atomics: bool) -> Result<Kernel> {
         atomic_fetch: atomics,
         cpus: 2,
         host_namespaces: (0..10).map(|kind| 4_026_531_834 + kind).collect(),
-    };
-    Kernel::new(profile).with_context(|| format!("loading the types in {}", path.display()))
+    })
 }
 
 fn sys_enter() -> TracepointFormat {

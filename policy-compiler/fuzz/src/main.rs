@@ -1,41 +1,77 @@
-//! In: the example policies, the file tests of `check` and `seeds/` as a corpus, and a seed. Out: whether any
-//! mutation of them makes the compiler panic, take too long, or contradict itself; the input that does is written
-//! to a file.
+//! In: which targets, for how long, and a seed. Out: whether a mutated policy or kernel profile makes the compiler
+//! panic, hang, take too much memory or contradict itself; the input that does is in a file.
 //!
-//! Mutations with an outcome that was not seen before join the corpus.
+//! Each target runs in a process of its own, a copy of this one, so that an input of which it dies is told, too.
 
-mod judge;
 mod kernels;
-mod mutate;
+mod policies;
+mod profiles;
+mod random;
+mod target;
+mod watch;
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use policy_compiler::Kernel;
+use anyhow::{Context, Result, anyhow};
+use clap::{Parser, ValueEnum};
 
-use judge::judge;
-use mutate::{Corpus, Mutator};
+use policies::Policies;
+use profiles::Profiles;
+use target::{Target, fail};
 
-/// Mutate policies and see that the compiler answers each with programs or with errors
+/// Stack of the threads on which the operator compiles.
+const STACK: usize = 2 << 20;
+
+/// Mutate policies and kernel profiles and see that the compiler answers each with programs or with errors
 #[derive(Parser)]
 struct Args {
-    /// How long to run
+    /// How long to run, all targets together
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Seed of the mutations; the same seed gives the same inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to write an input that fails
-    #[arg(long, default_value = "fuzz-failure.yaml")]
+    /// What to mutate; both if it is not said
+    #[arg(long)]
+    target: Option<Kind>,
+    /// Folder in which to write an input that fails
+    #[arg(long, default_value = ".")]
     output: PathBuf,
-    /// Judge this one file, such as one that an earlier run has written
+    /// Judge this one file, such as one that an earlier run has written; its name says for which target it is
     #[arg(long)]
     input: Option<PathBuf>,
+    /// This process is the copy that does the work
+    #[arg(long, hide = true, requires = "target")]
+    worker: bool,
+}
+
+/// What can be mutated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Policies, through the whole compiler
+    Policies,
+    /// Kernel profiles and the type information in them, as a hostile node may send them
+    Profiles,
+}
+
+impl Kind {
+    /// How a file with an input ends.
+    fn extension(self) -> &'static str {
+        match self {
+            Kind::Policies => "yaml",
+            Kind::Profiles => "profile",
+        }
+    }
+
+    fn of(path: &Path) -> Result<Kind> {
+        let kinds = Kind::value_variants().iter().copied();
+        let mut kinds = kinds.filter(|kind| path.extension().is_some_and(|it| it == kind.extension()));
+        kinds.next().ok_or_else(|| anyhow!("{}: neither .yaml nor .profile", path.display()))
+    }
 }
 
 fn main() -> ExitCode {
@@ -46,127 +82,55 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
-    let kernels = kernels::all()?;
     if let Some(path) = &args.input {
-        let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        return Ok(judge_pair(&String::from_utf8_lossy(&text), &kernels, path));
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        return match Kind::of(path)? {
+            Kind::Policies => again(&mut Policies::new(args.seed)?, &bytes, path),
+            Kind::Profiles => again(&mut Profiles::new(args.seed)?, &bytes, path),
+        };
     }
-    let mut corpus = corpus(&kernels)?;
-    let mut mutator = Mutator::new(args.seed);
-    let (mut seen, mut count, mut previous) = (HashSet::new(), Count::default(), Vec::new());
-    let (started, limit) = (Instant::now(), Duration::from_secs(args.seconds));
-    let mut reported = started;
-    let mut beside_text = String::new();
-    while started.elapsed() < limit {
-        let input = mutator.mutate(&corpus);
-        match judge(&input, &previous, &kernels) {
-            Ok(outcome) => {
-                count.add(outcome.accepted, outcome.programs);
-                if outcome.programs > 0 {
-                    previous = outcome.policies;
-                    beside_text.clone_from(&input);
-                }
-                if seen.insert(outcome.signature) {
-                    corpus.add(input, outcome.accepted);
-                }
-            }
-            Err(reason) => {
-                let text = format!("{input}\n{SEPARATOR}\n{beside_text}");
-                fs::write(&args.output, text)
-                    .with_context(|| format!("writing {}", args.output.display()))?;
-                return Ok(fail(&reason, &args.output));
-            }
-        }
-        if reported.elapsed() > Duration::from_secs(10) {
-            eprintln!("fuzz: {} s, {count}, {} outcomes", started.elapsed().as_secs(), seen.len());
-            reported = Instant::now();
+    let kinds = args.target.map_or_else(|| Kind::value_variants().to_vec(), |kind| vec![kind]);
+    let limit = Duration::from_secs(args.seconds) / u32::try_from(kinds.len()).unwrap_or(1);
+    for kind in kinds {
+        let path = args.output.join("fuzz-failure").with_extension(kind.extension());
+        let code = match args.worker {
+            true => work(kind, args.seed, limit, path)?,
+            false => supervise(kind, args, limit, &path)?,
+        };
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
         }
     }
-    ensure!(count.programs > 0, "no mutation led to a program: they are too coarse to test much ({count})");
-    println!("fuzz: {count}, {} outcomes, no failure (seed {})", seen.len(), args.seed);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Between the input and the one that was compiled beside it, in a file that is written for a failure.
-const SEPARATOR: &str = "# --- compiled beside ---";
+/// Judges one input.
+fn again(target: &mut impl Target, bytes: &[u8], path: &Path) -> Result<ExitCode> {
+    let input = target.read(bytes)?;
+    Ok(target.judge(input).map_or_else(|reason| fail(&reason, path), |()| ExitCode::SUCCESS))
+}
 
-fn judge_pair(text: &str, kernels: &[Kernel], path: &Path) -> ExitCode {
-    let (input, beside) = text.split_once(SEPARATOR).unwrap_or((text, ""));
-    let beside = match judge(beside, &[], kernels) {
-        Ok(outcome) => outcome.policies,
-        Err(reason) => return fail(&reason, path),
+/// Does the work, on a stack of the size that counts.
+fn work(kind: Kind, seed: u64, limit: Duration, path: PathBuf) -> Result<ExitCode> {
+    let run = move || match kind {
+        Kind::Policies => target::run(&mut Policies::new(seed)?, limit, &path),
+        Kind::Profiles => target::run(&mut Profiles::new(seed)?, limit, &path),
     };
-    match judge(input, &beside, kernels) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(reason) => fail(&reason, path),
-    }
+    let thread = thread::Builder::new().stack_size(STACK).spawn(run).context("starting a thread")?;
+    thread.join().map_err(|_| anyhow!("the fuzzer itself panicked"))?
 }
 
-fn fail(reason: &str, path: &Path) -> ExitCode {
-    eprintln!("fuzz: {reason}\nfuzz: repeat with `cargo xtask fuzz --input {}`", path.display());
-    ExitCode::FAILURE
-}
-
-/// What was done so far.
-#[derive(Debug, Default)]
-struct Count {
-    inputs: u64,
-    accepted: u64,
-    programs: usize,
-}
-
-impl Count {
-    fn add(&mut self, accepted: bool, programs: usize) {
-        self.inputs += 1;
-        self.accepted += u64::from(accepted);
-        self.programs += programs;
-    }
-}
-
-impl std::fmt::Display for Count {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} inputs, {} valid, {} programs", self.inputs, self.accepted, self.programs)
-    }
-}
-
-fn corpus(kernels: &[Kernel]) -> Result<Corpus> {
-    let mut corpus = Corpus::default();
-    for folder in ["../../examples/policies", "../filetests/check", "seeds"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        let entries = fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
-        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-        // Folders have no order of their own, and the seed shall decide everything.
-        paths.sort();
-        for path in paths {
-            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            // One document at a time, so that mutations of one are not drowned in the others.
-            for document in text.split("\n---\n") {
-                let accepted = judge(document, &[], kernels).is_ok_and(|outcome| outcome.accepted);
-                corpus.add(format!("{document}\n"), accepted);
-            }
-        }
-    }
-    ensure!(
-        !corpus.accepted.is_empty(),
-        "no valid policy in examples/policies and policy-compiler/filetests/check"
-    );
-    Ok(corpus)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seeds_compile_for_some_kernel() {
-        let kernels = kernels::all().unwrap();
-        for file in ["seeds/functions.yaml", "seeds/others.yaml"] {
-            let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-            for document in text.split("\n---\n") {
-                let outcome = judge(document, &[], &kernels).unwrap();
-                assert!(outcome.accepted && outcome.programs > 0, "{}:\n{document}", outcome.signature);
-            }
-        }
-    }
+/// Has a copy of this process do the work, and sees how that ends.
+fn supervise(kind: Kind, args: &Args, limit: Duration, path: &Path) -> Result<ExitCode> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let name = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let mut command = Command::new(program);
+    command.args(["--worker", "--target", &name, "--seed", &args.seed.to_string()]);
+    command.args(["--seconds", &limit.as_secs().to_string(), "--output"]).arg(&args.output);
+    let status = command.status().context("starting a copy of this program")?;
+    Ok(match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+        None => fail(&format!("the fuzzer was ended by an input: {status}"), path),
+    })
 }

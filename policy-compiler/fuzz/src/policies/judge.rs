@@ -57,7 +57,12 @@ pub fn judge(input: &str, beside: &[TypedPolicy], kernels: &[Kernel]) -> Result<
     Ok(outcome)
 }
 
-fn guarded<T>(stage: &str, work: impl FnOnce() -> T) -> Result<T, String> {
+/// Runs a stage; a panic is a failure like others.
+///
+/// # Errors
+///
+/// It panicked.
+pub fn guarded<T>(stage: &str, work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| format!("{stage} panicked; its message is above"))
 }
 
@@ -75,7 +80,7 @@ fn judge_document(checked: Checked, outcome: &mut Outcome) -> Result<(), String>
 }
 
 /// Fields without their positions: `spec.kprobes[3].args[0]` and `spec.kprobes[0].args[1]` are one place.
-fn note(code: &str, path: &str, signature: &mut String) {
+pub fn note(code: &str, path: &str, signature: &mut String) {
     let place: String = path.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
     signature.push_str(&format!("{code} {place};"));
 }
@@ -110,7 +115,12 @@ fn judge_compile(beside: &[TypedPolicy], kernel: &Kernel, outcome: &mut Outcome)
     Ok(())
 }
 
-fn judge_result(policies: &[TypedPolicy], compiled: &Compiled) -> Result<(), String> {
+/// Whether what came of policies is consistent.
+///
+/// # Errors
+///
+/// What the compiler did wrong.
+pub fn judge_result(policies: &[TypedPolicy], compiled: &Compiled) -> Result<(), String> {
     for policy in policies {
         let accepted = compiled.accepted.contains(&policy.key);
         let notes = compiled.diagnostics.get(&policy.key);

@@ -1,5 +1,7 @@
 //! In: a corpus of policies. Out: mutations of them, decided by a seed alone.
 
+use crate::random::Random;
+
 /// Scalars at which parsers and limits change their mind.
 const SCALARS: [&str; 36] = [
     "-1",
@@ -132,24 +134,24 @@ impl Corpus {
 
 /// A source of mutations.
 pub struct Mutator {
-    state: u64,
+    random: Random,
 }
 
 impl Mutator {
     /// A source that `seed` decides.
     pub fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self { random: Random::new(seed) }
     }
 
     /// A mutation of some input. Inputs that were accepted are near to others that will be: they are mutated
     /// more often, and more gently.
     pub fn mutate(&mut self, corpus: &Corpus) -> String {
-        let gentle = self.below(3) > 0;
+        let gentle = self.random.below(3) > 0;
         let pool = if gentle { &corpus.accepted } else { &corpus.refused };
-        let mut text = self.pick(pool).cloned().unwrap_or_default();
-        let rounds = if gentle { self.below(2) } else { self.below(5) };
+        let mut text = self.random.pick(pool).cloned().unwrap_or_default();
+        let rounds = if gentle { self.random.below(2) } else { self.random.below(5) };
         for _ in 0..=rounds {
-            text = match self.below(if gentle { 8 } else { 10 }) {
+            text = match self.random.below(if gentle { 8 } else { 10 }) {
                 0..=3 => self.swap_word(&text),
                 4..=6 => self.change_value(&text),
                 7 => self.edit_line(&text),
@@ -163,29 +165,11 @@ impl Mutator {
         text
     }
 
-    /// SplitMix64: small, and good enough to choose among mutations.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
-        let at = self.below(items.len());
-        items.get(at)
-    }
-
     /// The start of one input and the end of another.
     fn splice(&mut self, text: &str, pool: &[String]) -> String {
-        let other = self.pick(pool).map_or("", String::as_str);
+        let other = self.random.pick(pool).map_or("", String::as_str);
         let (head, tail): (Vec<&str>, Vec<&str>) = (text.lines().collect(), other.lines().collect());
-        let (head_len, skipped) = (self.below(head.len() + 1), self.below(tail.len() + 1));
+        let (head_len, skipped) = (self.random.below(head.len() + 1), self.random.below(tail.len() + 1));
         let lines: Vec<&str> =
             head.into_iter().take(head_len).chain(tail.into_iter().skip(skipped)).collect();
         lines.join("\n")
@@ -194,8 +178,8 @@ impl Mutator {
     /// Some bytes overwritten.
     fn damage(&mut self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
-        for _ in 0..=self.below(4) {
-            let (at, byte) = (self.below(bytes.len()), self.next() as u8);
+        for _ in 0..=self.random.below(4) {
+            let (at, byte) = (self.random.below(bytes.len()), self.random.next() as u8);
             if let Some(place) = bytes.get_mut(at) {
                 *place = byte;
             }
@@ -207,13 +191,14 @@ impl Mutator {
     fn swap_word(&mut self, text: &str) -> String {
         let used = |group: &&[&str]| group.iter().any(|word| text.contains(word));
         let groups: Vec<&[&str]> = GROUPS.iter().copied().filter(used).collect();
-        let Some(group) = self.pick(&groups).copied() else { return text.to_owned() };
+        let Some(group) = self.random.pick(&groups).copied() else { return text.to_owned() };
         let present: Vec<&str> = group.iter().copied().filter(|word| text.contains(word)).collect();
-        let (Some(from), Some(to)) = (self.pick(&present).copied(), self.pick(group).copied()) else {
+        let (Some(from), Some(to)) = (self.random.pick(&present).copied(), self.random.pick(group).copied())
+        else {
             return text.to_owned();
         };
         let places: Vec<usize> = text.match_indices(from).map(|(at, _)| at).collect();
-        let Some(at) = self.pick(&places).copied() else { return text.to_owned() };
+        let Some(at) = self.random.pick(&places).copied() else { return text.to_owned() };
         let (before, after) = text.split_at(at);
         format!("{before}{to}{}", after.strip_prefix(from).unwrap_or(after))
     }
@@ -221,7 +206,9 @@ impl Mutator {
     /// Another scalar behind some key.
     fn change_value(&mut self, text: &str) -> String {
         let places: Vec<usize> = text.match_indices(": ").map(|(at, found)| at + found.len()).collect();
-        let (Some(at), Some(scalar)) = (self.pick(&places).copied(), self.pick(&SCALARS).copied()) else {
+        let (Some(at), Some(scalar)) =
+            (self.random.pick(&places).copied(), self.random.pick(&SCALARS).copied())
+        else {
             return text.to_owned();
         };
         let (before, after) = text.split_at(at);
@@ -232,23 +219,23 @@ impl Mutator {
     /// A line removed, doubled, moved or indented otherwise.
     fn edit_line(&mut self, text: &str) -> String {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let at = self.below(lines.len());
+        let at = self.random.below(lines.len());
         let Some(line) = lines.get(at).cloned() else { return text.to_owned() };
-        match self.below(5) {
+        match self.random.below(5) {
             0 => drop(lines.remove(at)),
             1 => {
-                for _ in 0..=self.below(8) {
+                for _ in 0..=self.random.below(8) {
                     lines.insert(at, line.clone());
                 }
             }
             2 => {
                 lines.remove(at);
-                let to = self.below(lines.len() + 1);
+                let to = self.random.below(lines.len() + 1);
                 lines.insert(to, line);
             }
             3 => lines.insert(at, format!("  {line}")),
             _ => {
-                let scalar = self.pick(&SCALARS).copied().unwrap_or_default();
+                let scalar = self.random.pick(&SCALARS).copied().unwrap_or_default();
                 lines.insert(at, format!("{line}{scalar}"));
             }
         }
