@@ -29,5 +29,12 @@ pub fn target_dir() -> PathBuf {
 pub fn cargo() -> std::process::Command {
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    // What cargo tells us of our own package is no business of the packages that are built: ring's build script looks at it,
+    // and would be run again, with all that depends on it, whenever a build is not ours.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.to_string_lossy().starts_with(ours)) {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }
