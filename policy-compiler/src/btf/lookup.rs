@@ -5,16 +5,13 @@ use std::cmp::Ordering;
 use super::parse::read_u32;
 use super::{Btf, Kind, TypeId, VOID};
 
-/// Typedef chains, dimensions of arrays and nesting of anonymous members in real kernels stay below 10; hostile BTF may
-/// loop.
+/// Typedef chains and nesting of anonymous members in real kernels stay below 10; hostile BTF may loop.
 const MAX_DEPTH: u32 = 32;
-
-/// Members that one look-up may pass: the largest structs of real kernels have some hundreds, with all that are in their
-/// anonymous members. In hostile BTF each member may hold all of them again, to every depth.
+/// Members that one search looks at. The largest structures of kernels have some hundred, with those of their unnamed
+/// members; hostile ones can have unnamed members of their own type.
 const MAX_MEMBERS: u32 = 1 << 13;
-
-/// Bytes of a name, as in the kernel: `KSYM_NAME_LEN`, include/linux/kallsyms.h. Else each of a million names could be the
-/// whole string section.
+/// Bytes of a name, as in the kernel: `KSYM_NAME_LEN`, include/linux/kallsyms.h. Else each of a million names could be
+/// the whole string section.
 const MAX_NAME: usize = 512;
 
 /// A member found by path.
@@ -134,23 +131,21 @@ impl Btf {
 
     /// Bytes; `None` for types without a size.
     pub fn size(&self, id: TypeId) -> Option<u32> {
-        let (mut id, mut count) = (self.strip(id), 1u32);
-        for _ in 0..MAX_DEPTH {
-            let one = match self.kind(id) {
-                Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
-                    self.word(id, 8)
-                }
-                Kind::Ptr => 8,
-                Kind::Array => {
-                    count = count.checked_mul(self.word(id, 20))?;
-                    id = self.strip(self.referred(id));
-                    continue;
-                }
-                _ => return None,
-            };
-            return count.checked_mul(one);
+        self.size_within(id, MAX_DEPTH)
+    }
+
+    fn size_within(&self, id: TypeId, depth: u32) -> Option<u32> {
+        let id = self.strip(id);
+        match self.kind(id) {
+            Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
+                Some(self.word(id, 8))
+            }
+            Kind::Ptr => Some(8),
+            Kind::Array => {
+                self.size_within(self.referred(id), depth.checked_sub(1)?)?.checked_mul(self.word(id, 20))
+            }
+            _ => None,
         }
-        None
     }
 
     /// Whether a plain integer type is signed.
@@ -206,10 +201,10 @@ impl Btf {
     /// renamed it (`f_path|__f_path.dentry`). Unnamed members are searched through. Bit fields are not found.
     pub fn member(&self, id: TypeId, path: &str) -> Option<Member> {
         let mut found = Member { offset: 0, ty: id };
+        let mut budget = MAX_MEMBERS;
         for step in path.split('.') {
             let at = self.strip(found.ty);
-            let mut left = MAX_MEMBERS;
-            let next = step.split('|').find_map(|name| self.direct_member(at, name, 0, &mut left))?;
+            let next = step.split('|').find_map(|name| self.direct_member(at, name, 0, &mut budget))?;
             found = Member { offset: found.offset.checked_add(next.offset)?, ty: next.ty };
         }
         Some(found)
@@ -221,14 +216,14 @@ impl Btf {
         (0..self.vlen(id) as usize).any(|i| self.string(self.word(id, 12 + 8 * i)) == enumerator)
     }
 
-    /// `left` is how many members may still be passed.
-    fn direct_member(&self, id: TypeId, name: &str, depth: u32, left: &mut u32) -> Option<Member> {
+    /// `budget`: members that may still be looked at.
+    fn direct_member(&self, id: TypeId, name: &str, depth: u32, budget: &mut u32) -> Option<Member> {
         if depth > MAX_DEPTH || !matches!(self.kind(id), Kind::Struct | Kind::Union) {
             return None;
         }
         let bitfields = self.word(id, 4) >> 31 == 1;
         (0..self.vlen(id) as usize).find_map(|i| {
-            *left = left.checked_sub(1)?;
+            *budget = budget.checked_sub(1)?;
             let member = |byte| self.word(id, 12 + 12 * i + byte);
             let (ty, raw) = (TypeId(member(4)), member(8));
             let bits = if bitfields { raw & 0x00ff_ffff } else { raw };
@@ -238,7 +233,7 @@ impl Btf {
             let offset = bits / 8;
             match self.string(member(0)) {
                 "" => {
-                    let inner = self.direct_member(self.strip(ty), name, depth + 1, left)?;
+                    let inner = self.direct_member(self.strip(ty), name, depth + 1, budget)?;
                     Some(Member { offset: offset.checked_add(inner.offset)?, ty: inner.ty })
                 }
                 found if found == name => Some(Member { offset, ty }),
@@ -276,6 +271,59 @@ mod tests {
         let spelled: Vec<_> = btf.params(func).into_iter().map(|ty| btf.spell(ty)).collect();
         assert_eq!(spelled, ["struct file *", "int"]);
         assert_eq!(btf.spell(btf.return_type(func)), "int");
+    }
+
+    /// BTF of these types, as words, with the names "", "f" (1), "s" (3).
+    fn made(types: &[u32]) -> Btf {
+        let strings = b"\0f\0s\0";
+        let len = types.len() as u32 * 4;
+        let header = [0x0001_eb9f, 24, 0, len, len, strings.len() as u32];
+        let words = header.iter().chain(types).flat_map(|word| word.to_le_bytes());
+        Btf::parse(words.chain(strings.iter().copied()).collect()).expect("well-formed")
+    }
+
+    #[test]
+    fn types_that_contain_themselves_have_no_size() {
+        // 1: an array of itself; 2 and 3: arrays of each other.
+        let array = |of: u32| [0, 3 << 24, 0, of, 1, 2];
+        let btf = made(&[array(1), array(3), array(2)].concat());
+        assert_eq!([1, 2, 3].map(|id| btf.size(TypeId(id))), [None; 3]);
+        assert_eq!(btf.spell(TypeId(1)).matches("[]").count(), MAX_DEPTH as usize + 1);
+    }
+
+    #[test]
+    fn structures_that_contain_themselves_are_searched_in_bounded_time() {
+        // `struct s` with 100 unnamed members of its own type, and at last one called `f`.
+        let mut words = vec![3, 4 << 24 | 101, 8];
+        (0..100).for_each(|_| words.extend([0, 1, 0]));
+        words.extend([1, 2, 64]);
+        words.extend([0, 1 << 24, 4, 32]);
+        let btf = made(&words);
+        let s = btf.find(Kind::Struct, "s").expect("there");
+        let started = std::time::Instant::now();
+        assert_eq!(btf.member(s, "absent"), None);
+        let _ = btf.member(s, "f.absent");
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn names_without_end_are_cut_and_equal_ones_are_found_at_once() {
+        // 60,000 functions whose names are the rest of one long string, then as many of one name, then a structure.
+        let strings: Vec<u8> = [b"\0f\0s\0".to_vec(), vec![b'a'; 4 << 20]].concat();
+        let mut types: Vec<u32> = (0..60_000).flat_map(|at| [5 + at, 12 << 24, 0]).collect();
+        (0..60_000).for_each(|_| types.extend([3, 12 << 24, 0]));
+        types.extend([3, 4 << 24, 8]);
+        let len = types.len() as u32 * 4;
+        let header = [0x0001_eb9f, 24, 0, len, len, strings.len() as u32];
+        let words = header.iter().chain(&types).flat_map(|word| word.to_le_bytes());
+        let started = std::time::Instant::now();
+        let btf = Btf::parse(words.chain(strings).collect()).expect("well-formed");
+        assert_eq!(btf.name(TypeId(1)).len(), MAX_NAME);
+        for _ in 0..1000 {
+            assert_eq!(btf.find(Kind::Struct, "s"), Some(TypeId(120_001)));
+            assert_eq!(btf.find(Kind::Func, "s"), Some(TypeId(60_001)));
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
     }
 
     #[test]
