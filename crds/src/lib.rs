@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod hook;
 pub mod list;
 pub mod manifest;
+mod open;
 pub mod operator;
 pub mod policy;
 pub mod selector;

@@ -5,6 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 use crate::columns::with_columns;
+use crate::open::unknown_fields_kept;
 use crate::policy::{TracingPolicy, TracingPolicyNamespaced};
 use crate::slim::{defaults_told, slim, words_on_one_line};
 
@@ -24,9 +25,10 @@ closed_set! {
 }
 
 impl PolicyKind {
-    /// The kind's definition for the API server: without defaults, which the compiler's front end fills in.
+    /// The kind's definition for the API server: without defaults, which the compiler's front end fills in, and keeping
+    /// fields that it refuses.
     pub fn definition(self) -> CustomResourceDefinition {
-        defaults_told(self.whole_definition())
+        unknown_fields_kept(defaults_told(self.whole_definition()))
     }
 
     fn whole_definition(self) -> CustomResourceDefinition {
@@ -117,6 +119,24 @@ mod tests {
             let made: serde_json::Value = serde_json::from_str(&kind.spec_schema_json()).unwrap();
             assert!(made["properties"]["kprobes"]["items"]["properties"].is_object(), "{kind}");
             assert!(kind.spec_schema() == made, "{kind}: run `cargo xtask crds`");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_reach_the_compilers_front_end() {
+        for kind in PolicyKind::ALL {
+            let definition = serde_json::to_value(kind.definition()).unwrap();
+            let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+            let kept = |object: &serde_json::Value| object["x-kubernetes-preserve-unknown-fields"] == true;
+            let hook = &schema["spec"]["properties"]["kprobes"]["items"];
+            let selector = &hook["properties"]["selectors"]["items"];
+            let filter = &selector["properties"]["matchBinaries"]["items"];
+            assert!([&schema["spec"], hook, selector, filter].into_iter().all(kept), "{kind}");
+            assert!(!kept(&schema["status"]), "{kind}");
+            assert!(
+                !kind.spec_schema_json().contains("preserve-unknown"),
+                "{kind}: the front end refuses them"
+            );
         }
     }
 

@@ -225,3 +225,31 @@ async fn admit_without_an_operator_only_what_could_become_bad_waits_for_it() {
     plane.kubectl(&["patch", "tracingpolicy", "p", "--type=json", "-p", release]).unwrap();
     plane.wait(&["tracingpolicy", "p"], 5, serde_json::Value::is_null).await;
 }
+
+/// A filter that is misspelt beside an action: without it, everything that connects would be killed.
+const MISSPELT: &str = "    selectors:\n    - matchBinarys:\n      - {operator: In, values: [/usr/bin/x]}\n      \
+                        matchActions:\n      - action: Sigkill\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admit_a_misspelt_filter_is_refused_and_never_dropped() {
+    let webhook = Webhook::start(of_kernels(&[kernel("6.12", Flavour::Fentry)]), false).await;
+    let plane = &webhook.plane;
+    let policy = policy("p", "tcp_connect", MISSPELT);
+    // Whatever the client asks the API server to do about fields that it does not know.
+    for flags in
+        [&[][..], &["--validate=false"], &["--validate=warn"], &["--dry-run=server"], &["--server-side"]]
+    {
+        let refused = plane.apply_with(&policy, flags).unwrap_err();
+        assert!(refused.contains("spec.kprobes[0].selectors[0].matchBinarys"), "{flags:?}: {refused}");
+        assert!(refused.contains("did you mean `matchBinaries`?"), "{flags:?}: {refused}");
+    }
+    let wrong = policy.replace("spec:", "spec:\n  podSelecter: {}");
+    let refused = plane.apply_with(&wrong, &["--validate=false"]).unwrap_err();
+    assert!(refused.contains("did you mean `podSelector`?"), "{refused}");
+    let good = policy.replace("matchBinarys", "matchBinaries");
+    plane.apply(&good).unwrap();
+    // Two managers, field by field, as before.
+    plane.apply_with(&good, &["--server-side", "--force-conflicts", "--field-manager=other"]).unwrap();
+    plane.apply(&good).unwrap();
+    assert_eq!(plane.get(&["tracingpolicy", "p"])["metadata"]["generation"], 1);
+}

@@ -234,6 +234,9 @@ async fn status_does_not_flap_when_another_replica_takes_over() {
     first.nodes(3, 3);
     let p = ["tracingpolicy", "p"];
     let ready = first.plane.wait(&p, 10, |it| is(it, "Ready", "True", "Ready")).await;
+    let map = ["configmap", "ferragon-fleet", "-n", NAMESPACE];
+    let all = |it: &Value| it["data"]["nodes.json"].as_str().is_some_and(|nodes| nodes.contains("node-0002"));
+    first.plane.wait(&map, 15, all).await;
     first.stop.cancel();
     tokio::time::sleep(Duration::from_millis(600)).await;
 
@@ -248,6 +251,7 @@ async fn status_does_not_flap_when_another_replica_takes_over() {
     );
     watched.synced().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(all(&first.plane.get(&map)), "a list of fewer nodes is not written yet");
     let state = Arc::new(node(&watched.policies.borrow().clone(), |_| true));
     let nodes = |count: usize| {
         (0..count).map(|at| (NodeName::from(format!("node-{at:04}")), state.clone())).collect()
@@ -260,4 +264,77 @@ async fn status_does_not_flap_when_another_replica_takes_over() {
     fleet.send_replace(Arc::new(Fleet { nodes: nodes(2), ..Fleet::default() }));
     let waiting = first.plane.wait(&p, 20, |it| is(it, "Ready", "False", "Pending")).await;
     assert!(condition(&waiting, "Ready").2.contains("no agent on node-0002"), "{waiting:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_of_a_misspelt_filter_without_a_webhook_names_it() {
+    let writing = Writing::start(Plane::start(), Duration::ZERO).await;
+    let misspelt = "    selectors:\n    - matchBinarys: [{operator: In, values: [/x]}]\n      matchActions: [{action: Sigkill}]\n";
+    writing.plane.apply_with(&policy("p", "tcp_connect", misspelt), &["--validate=false"]).unwrap();
+    writing.sees(1).await;
+    let p = ["tracingpolicy", "p"];
+    let refused = writing.plane.wait(&p, 10, |it| is(it, "Accepted", "False", "Invalid")).await;
+    let message = condition(&refused, "Accepted").2;
+    assert!(
+        message.contains("matchBinarys") && message.contains("did you mean `matchBinaries`?"),
+        "{message}"
+    );
+    assert!(
+        writing.watched.policies.borrow().values().all(|version| version.policy.is_none()),
+        "it runs nowhere"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_without_its_subresource_is_a_failure_and_not_a_deletion() {
+    let writing = Writing::start(Plane::start(), Duration::ZERO).await;
+    let plane = &writing.plane;
+    let definition = "tracingpolicies.cilium.io";
+    let patch = r#"[{"op": "remove", "path": "/spec/versions/0/subresources"}]"#;
+    plane.kubectl(&["patch", "crd", definition, "--type=json", "-p", patch]).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    plane.apply(&policy("p", "tcp_connect", "")).unwrap();
+    writing.sees(1).await;
+    let text = |result: &str| format!("ferragon_operator_status_writes_total{{result=\"{result}\"}}");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !writing.metrics.text().contains(&text("Failed")) {
+        assert!(std::time::Instant::now() < deadline, "{}", writing.metrics.text());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(!writing.metrics.text().contains(&text("Gone")));
+    // Once the definition is right, the status is written.
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated/cilium.io_tracingpolicies.yaml");
+    plane
+        .apply_with(&std::fs::read_to_string(path).unwrap(), &["--server-side", "--force-conflicts"])
+        .unwrap();
+    plane.wait(&["tracingpolicy", "p"], 20, |it| it["status"].is_object()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_fields_that_a_merge_has_left_behind_are_taken_away() {
+    let writing = Writing::start(Plane::start(), Duration::ZERO).await;
+    let plane = &writing.plane;
+    add_nodes(plane, 1);
+    plane.apply(&policy("p", "tcp_connect", "")).unwrap();
+    writing.sees(1).await;
+    let p = ["tracingpolicy", "p"];
+    plane.wait(&p, 10, |it| is(it, "Reconciling", "True", "Pending")).await;
+    let merged = r#"{"status": {"failingNodes": [{"name": "node-0000", "message": "old"}]}}"#;
+    plane
+        .kubectl(&[
+            "patch",
+            "tracingpolicy",
+            "p",
+            "--subresource=status",
+            "--type=merge",
+            "--field-manager=ferragon-operator",
+            "-p",
+            merged,
+        ])
+        .unwrap();
+    writing.nodes(1, 1);
+    let done = plane
+        .wait(&p, 15, |it| is(it, "Ready", "True", "Ready") && it["status"]["failingNodes"].is_null())
+        .await;
+    assert_eq!(done["status"]["nodes"]["summary"], "1/1");
 }
