@@ -137,7 +137,7 @@ struct Agent {
 impl Agent {
     fn with_token<T>(&self, message: T) -> Result<Request<T>> {
         let mut request = Request::new(message);
-        let token = format!("Bearer agent-of-node-{}", self.node);
+        let token = format!("Bearer {}", crate::api::token(&format!("node-{}", self.node)));
         request.metadata_mut().insert("authorization", token.parse()?);
         Ok(request)
     }

@@ -4,6 +4,8 @@
 //! loopback, gRPC and TLS as in a cluster. Both share the machine, so the agents' half of the work counts too.
 
 mod agents;
+#[path = "../../tests/distribute/api.rs"]
+mod api;
 mod operator;
 mod process;
 
@@ -20,6 +22,8 @@ use process::{Measured, Operator};
 
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// After a change; news of its progress is written within less.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Policies, one hook each.
 const POLICIES: usize = 20;
 
@@ -53,14 +57,18 @@ async fn measure(nodes: usize) -> Result<()> {
     agents::spawn(&agents, 1..nodes);
     row("all nodes join", &mut operator, &agents, nodes, started).await?;
     for change in 1..=3 {
+        let before = operator.asked().await?.change;
         let started = Instant::now();
         operator.change(change)?;
         row(&format!("change of one policy ({change})"), &mut operator, &agents, nodes, started).await?;
+        written(&mut operator, before).await?;
     }
     let before = operator.measure()?;
     tokio::time::sleep(Duration::from_secs(20)).await;
     let after = operator.measure()?;
     print("20 s with counters only", None, None, after.since(before));
+    let asked = operator.asked().await?;
+    println!("{} writes of what was counted, and {} TokenReviews until here", asked.counters, asked.reviews);
     println!("memory per node: {} KiB", after.rss_kib.saturating_sub(with_one) / nodes as u64);
 
     operator.kill().await?;
@@ -68,12 +76,25 @@ async fn measure(nodes: usize) -> Result<()> {
     let mut operator = Operator::start(folder.path(), nodes, port)?;
     let started = Instant::now();
     row("operator restarted: all are back", &mut operator, &agents, nodes, started).await?;
+    written(&mut operator, 0).await?;
+    let before = operator.asked().await?.change;
     let started = Instant::now();
     operator.change(4)?;
     row("change of one policy (4)", &mut operator, &agents, nodes, started).await?;
+    written(&mut operator, before).await?;
     let peak = operator.measure()?.peak_kib;
     operator.kill().await?;
     ensure!(peak <= 300 << 10, "the operator took {} MiB, more than 300", peak >> 10);
+    Ok(())
+}
+
+/// Waits until the status is written, and tells how many writes that took. What is counted is written all the time, and is
+/// not part of the change.
+async fn written(operator: &mut Operator, before: u64) -> Result<()> {
+    tokio::time::sleep(SETTLED).await;
+    let writes = operator.asked().await?.change - before;
+    println!("    {writes} writes to the API server for it, until {} s after it", SETTLED.as_secs());
+    ensure!(writes <= 20, "a change has cost {writes} writes");
     Ok(())
 }
 

@@ -1,22 +1,26 @@
-//! In: commands on stdin. Out: the fleet's server, and on stdout when all nodes run what they should.
+//! In: commands on stdin. Out: the operator's work on the fleet with an API server of this process, and on stdout when all
+//! nodes run what they should, and how much was written.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::future::BoxFuture;
-use operator::auth::{AuthError, Authenticator};
+use operator::auth::TokenReviews;
 use operator::certs::CertStore;
 use operator::fleet::{Inputs, Limits, serve};
-use operator::model::{Fleet, NodeName, Policies, PolicyDigest, PolicyVersion, Programming};
-use policy_compiler::check::check_yaml;
-use sha2::{Digest, Sha256};
+use operator::metrics::Metrics;
+use operator::model::{Fleet, Policies, PolicyVersion, Programming};
+use operator::status::writer::Writer;
+use operator::watch::Watched;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::POLICIES;
+use crate::api::Api;
 
 /// Functions that the fixtures and all kernels have.
 const FUNCTIONS: [&str; 12] = [
@@ -34,14 +38,8 @@ const FUNCTIONS: [&str; 12] = [
     "kernel_write",
 ];
 
-struct ByName;
-
-impl Authenticator for ByName {
-    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<NodeName, AuthError>> {
-        let node = token.strip_prefix("agent-of-").map(Into::into);
-        Box::pin(async move { node.ok_or(AuthError::Malformed) })
-    }
-}
+/// Of a TokenReview, as an API server takes it that has other work.
+const REVIEW: Duration = Duration::from_millis(10);
 
 /// `FOLDER NODES PORT`.
 pub async fn run(arguments: &[String]) -> Result<()> {
@@ -52,30 +50,51 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     store.set(&read("tls.crt")?, &read("tls.key")?, &read("ca.crt")?)?;
     let listener = TcpListener::bind(("127.0.0.1", port.parse()?)).await?;
     println!("port {}", listener.local_addr()?.port());
-    // The last change before a restart is not forgotten, as the API server would not forget it.
+    let api = Api::new((0..nodes).map(|node| format!("node-{node}")).collect(), REVIEW);
+    // The last change before a restart is not forgotten, as the API server would not forget it; nor are the statuses.
     let change = read("change").ok().and_then(|change| change.parse().ok()).unwrap_or(0);
-    let (policies, policies_in) = watch::channel(policies(change)?);
-    let names = (0..nodes).map(|node| (format!("node-{node}").into(), Default::default()));
-    let (_nodes, nodes_in) = watch::channel(Arc::new(names.collect()));
+    for index in 0..POLICIES {
+        api.store(&name(index), spec(index, change)?);
+    }
+    if let Ok(statuses) = read("statuses") {
+        api.restore(serde_json::from_str(&statuses)?);
+    }
+    let (metrics, tasks, stop) = (Metrics::default(), TaskTracker::new(), CancellationToken::new());
+    let client = api.client();
+    let watched = Watched::start(&client, &metrics, &tasks, &stop);
+    watched.synced().await;
+    let reviews = TokenReviews::new(client.clone(), api::fleet::AUDIENCE, "ferragon", "ferragon-agent");
     let (fleet_out, fleet) = watch::channel(Arc::default());
-    let stop = CancellationToken::new();
     let inputs = Inputs {
         listener,
         tls: store.server_config(&[b"h2"])?,
-        authenticator: Arc::new(ByName),
-        policies: policies_in,
-        nodes: nodes_in,
+        authenticator: Arc::new(reviews),
+        policies: watched.policies.clone(),
+        nodes: watched.nodes.clone(),
         fleet: fleet_out,
         limits: Limits { connections_per_address: 2 * nodes, ..Limits::default() },
         stop: stop.clone(),
     };
     let serving = tokio::spawn(serve(inputs));
-    tokio::spawn(report(fleet, policies.subscribe(), nodes));
+    let writer = Writer::new(client, "ferragon", "scale", watched.clone(), fleet.clone(), metrics);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(writer.run()));
+    tokio::spawn(report(fleet, watched.policies, nodes));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let change = line.strip_prefix("change ").context("change N")?;
-        std::fs::write(folder.join("change"), change)?;
-        policies.send_replace(self::policies(change.parse()?)?);
+        match line.strip_prefix("change ") {
+            Some(change) => {
+                std::fs::write(folder.join("change"), change)?;
+                api.store(&name(0), spec(0, change.parse()?)?);
+            }
+            None => {
+                std::fs::write(folder.join("statuses"), serde_json::to_string(&api.statuses())?)?;
+                // The statuses of the other policies change only by what is counted.
+                let of_change =
+                    |path: &str| !path.ends_with("/status") || path.ends_with("/policy-00/status");
+                let change = api.writes_to(of_change);
+                println!("change {change} counters {} reviews {}", api.writes() - change, api.reviews());
+            }
+        }
     }
     stop.cancel();
     Ok(serving.await??)
@@ -109,26 +128,13 @@ async fn report(
     }
 }
 
-fn policies(change: u64) -> Result<Policies> {
-    let version = |index: usize| {
-        let function = FUNCTIONS.get(index % FUNCTIONS.len()).context("a function")?;
-        // The first policy is the one that changes.
-        let message = if index == 0 { change } else { 0 };
-        let yaml = format!(
-            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {{name: policy-{index:02}}}\nspec:\n  kprobes:\n  - {{call: {function}, syscall: false, message: change-{message}}}\n"
-        );
-        let checked = check_yaml(&yaml).into_iter().next().context("a document")?;
-        let key = checked.key.context("a key")?;
-        let version = PolicyVersion {
-            key: key.clone(),
-            uid: String::new(),
-            generation: 1,
-            policy: Some(Arc::new(checked.policy.with_context(|| format!("{:?}", checked.diagnostics))?)),
-            diagnostics: Vec::new(),
-            digest: PolicyDigest(Sha256::digest(&yaml).into()),
-            node_selector: None,
-        };
-        Ok((key, Arc::new(version)))
-    };
-    Ok(Arc::new((0..POLICIES).map(version).collect::<Result<_>>()?))
+fn name(index: usize) -> String {
+    format!("policy-{index:02}")
+}
+
+/// The first policy is the one that changes.
+fn spec(index: usize, change: u64) -> Result<serde_json::Value> {
+    let function = FUNCTIONS.get(index % FUNCTIONS.len()).context("a function")?;
+    let message = format!("change-{}", if index == 0 { change } else { 0 });
+    Ok(serde_json::json!({"kprobes": [{"call": function, "syscall": false, "message": message}]}))
 }

@@ -26,6 +26,17 @@ impl Measured {
     }
 }
 
+/// What the API server was asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Writes of the changed policy's status, of Events, and of the list of nodes.
+    pub change: u64,
+    /// Writes of the other policies' statuses.
+    pub counters: u64,
+    /// TokenReviews.
+    pub reviews: u64,
+}
+
 /// The operator in a process of its own.
 pub struct Operator {
     pub port: u16,
@@ -75,6 +86,18 @@ impl Operator {
         let line = line.context("waiting until all nodes are programmed")??;
         anyhow::ensure!(line.as_deref() == Some("programmed"), "the operator says {line:?}");
         Ok(Instant::now())
+    }
+
+    /// What the API server was asked until now.
+    pub async fn asked(&mut self) -> Result<Asked> {
+        self.commands.write_all(b"asked\n").await.context("asking the operator")?;
+        let line = tokio::time::timeout(Duration::from_secs(10), self.lines.next_line()).await??;
+        let line = line.context("the operator has ended")?;
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["change", change, "counters", counters, "reviews", reviews] = words[..] else {
+            anyhow::bail!("the operator says {line}")
+        };
+        Ok(Asked { change: change.parse()?, counters: counters.parse()?, reviews: reviews.parse()? })
     }
 
     /// What it has cost until now.

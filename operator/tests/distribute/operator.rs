@@ -59,14 +59,26 @@ impl Operator {
         limits: Limits,
         authenticator: Arc<dyn Authenticator>,
     ) -> Operator {
+        let (policies, policies_in) = watch::channel(policies);
+        let (nodes, nodes_in) = watch::channel(nodes);
+        let operator = Operator::watching(policies_in, nodes_in, limits, authenticator).await;
+        Operator { policies, nodes, ..operator }
+    }
+
+    /// With policies and nodes that something else publishes.
+    pub async fn watching(
+        policies_in: watch::Receiver<Policies>,
+        nodes_in: watch::Receiver<Nodes>,
+        limits: Limits,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Operator {
         let names = Names::of_service("ferragon");
         let material = renew(None, &names, time::OffsetDateTime::now_utc()).expect("rcgen").expect("new");
         let store = CertStore::new();
         store.set(&material.certificate, &material.key, &material.authorities()).expect("certificate");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let (policies, policies_in) = watch::channel(policies);
-        let (nodes, nodes_in) = watch::channel(nodes);
+        let (policies, nodes) = (watch::Sender::default(), watch::Sender::default());
         let (fleet_out, fleet) = watch::channel(Arc::default());
         let stop = CancellationToken::new();
         let inputs = Inputs {
