@@ -53,6 +53,16 @@ fn kernel_threads_are_known_but_not_told() {
     assert!(watch.scanned.iter().any(|event| event.subject().process.pid == 1));
 }
 
+/// A node that runs more than the map holds, when an agent starts.
+#[test]
+fn processes_that_find_no_room_at_the_start_are_counted_and_told() {
+    let _alone = alone();
+    let watch = Watch::start(&BaseOptions { processes: 2, ..BaseOptions::default() });
+    let unfollowed = watch.cache.counters().unfollowed;
+    assert!(unfollowed > 0 && watch.cache.len() as u64 > unfollowed, "{unfollowed}");
+    assert!(watch.scanned.iter().any(|event| event.subject().process.pid == std::process::id()));
+}
+
 #[test]
 fn what_does_not_fit_is_counted() {
     let _alone = alone();

@@ -357,3 +357,14 @@ fn fd_of(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, BaseError> {
     };
     data.fd().as_fd().try_clone_to_owned().map_err(BaseError::Descriptor)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_images_behind_is_told_apart() {
+        let losses = Losses { exec: 1, exec_data: 2, fork: 4, exit: 8, process: 16, scratch: 32 };
+        assert_eq!((losses.ends(), losses.total()), (1 + 8 + 16 + 32, 63));
+    }
+}

@@ -117,7 +117,7 @@ impl<N: Node> Applier<N> {
         self.in_force.subscribe()
     }
 
-    /// Times from a set's turn to its being in force, seconds.
+    /// Times from a set's arrival to its being in force, seconds.
     pub fn durations(&self) -> Histogram {
         self.durations.clone()
     }

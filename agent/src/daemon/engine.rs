@@ -51,6 +51,9 @@ pub struct Reading {
     pub missed: BTreeMap<HookKey, u64>,
     /// Of the reader of records.
     pub totals: Totals,
+    /// Kernel memory, bytes: of the policies' programs and their own maps, and of shared maps; `None` if the kernel does
+    /// not tell, which is no reason not to show what was counted.
+    pub memory: Option<(u64, u64)>,
     /// Programs that end with this process although they were to stay, and why.
     pub unpinned: Vec<(String, String)>,
 }
@@ -92,6 +95,7 @@ impl Engine for Session {
             policies: self.policy_counts().map_err(ReadError::Policies)?,
             missed: self.missed_calls().map_err(ReadError::Policies)?,
             totals: self.totals()?,
+            memory: self.memory().ok().map(|memory| memory.totals()),
             unpinned: self.unpinned(),
         })
     }

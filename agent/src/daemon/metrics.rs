@@ -189,6 +189,14 @@ fn losses(registry: &mut Registry, reading: &Reading) {
         family.get_or_create(&vec![("hook", hook.to_string())]).inc_by(*count);
     }
     registry.register("missed_calls", "Calls that the kernel ran no program for", family);
+    let memory = Family::<Labels, Gauge>::default();
+    for (part, bytes) in
+        reading.memory.into_iter().flat_map(|(hooks, shared)| [("hooks", hooks), ("shared", shared)])
+    {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        memory.get_or_create(&vec![("part", part.to_owned())]).set(bytes);
+    }
+    registry.register("kernel_memory_bytes", "Kernel memory of policies' programs and maps", memory);
     let unpinned: Gauge = Gauge::default();
     unpinned.set(i64::try_from(reading.unpinned.len()).unwrap_or(i64::MAX));
     registry.register("unpinned_programs", "Programs that would not outlive the agent", unpinned);
@@ -246,7 +254,7 @@ mod tests {
         let cache = CacheCounters { evicted: 3, ..CacheCounters::default() };
         let totals = Totals { misplaced: 2, cache, ..Totals::default() };
         let policies = vec![PolicyCounts { policy, values }];
-        let reading = Reading { policies, totals, ..Reading::default() };
+        let reading = Reading { policies, totals, memory: Some((7, 9)), ..Reading::default() };
         let connection = Connection { connected: true, calls: 3, ..Connection::default() };
         let text = render(&Shown {
             reading: Some(&reading),
@@ -266,6 +274,7 @@ mod tests {
             r#"ferragon_lost_records_total{reason="exec"} 0"#,
             "ferragon_processes_evicted_total 3",
             "ferragon_misplaced_pods_total 2",
+            r#"ferragon_kernel_memory_bytes{part="shared"} 9"#,
             "ferragon_set_waits_for_pods 1",
             "ferragon_apply_seconds_count 0",
         ] {

@@ -30,6 +30,15 @@ pub struct HookMemory {
     pub maps: u64,
 }
 
+impl MemoryReport {
+    /// Of all programs with the maps that they alone use, and of what they share; bytes.
+    pub fn totals(&self) -> (u64, u64) {
+        let hooks = self.hooks.iter().fold(0u64, |sum, hook| sum.saturating_add(hook.total()));
+        let shared = self.shared.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        (hooks, shared)
+    }
+}
+
 impl HookMemory {
     /// All of it.
     pub fn total(&self) -> u64 {

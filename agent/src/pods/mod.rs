@@ -114,19 +114,16 @@ impl Pods {
             }
             self.foreign.insert(cgroup.0);
             self.asked = true;
-            if self.due(now).is_zero() {
+            if self.looked.is_none_or(|looked| looked + SOONEST <= now) {
                 let changes = self.find(now);
                 self.unsaid.extend(changes);
-                // So that whoever is to put them in force asks.
-                self.asked = true;
-                self.looked = None;
             }
         }
     }
 
     /// How long until [`Pods::look`] has something to do.
     pub fn due(&self, now: Instant) -> Duration {
-        let Some(looked) = self.looked else { return Duration::ZERO };
+        let Some(looked) = self.looked.filter(|_| self.unsaid.is_empty()) else { return Duration::ZERO };
         let waits = self.waits_until.is_some_and(|until| now < until);
         let pause = match (self.failed, self.asked, waits) {
             (true, ..) => WAITING,

@@ -227,9 +227,12 @@ fn the_first_exec_in_a_container_finds_its_pod() {
     node.pods.exec_in(other, &CONTAINER.replace('0', "9"), node.now);
     assert_eq!(node.pods.container_in(cgroup), Some(&CONTAINER[..31]));
     assert!(node.pods.of_container(node.pods.container_in(other).unwrap()).is_some());
-    // And those who are to put it in force are told at once.
+    // Those who are to put it in force are told at once; until then there are no more looks than otherwise.
+    let third = make(node.root.path(), &format!("kubepods/pod{}/{}", uid(1), CONTAINER.replace('0', "8")));
+    node.pods.exec_in(third, &CONTAINER.replace('0', "8"), node.now);
+    assert_eq!(node.pods.container_in(third), None);
     assert!(node.pods.due(node.now).is_zero());
     let told = node.look();
-    assert!(told.contains_key(&cgroup) && told.contains_key(&other));
+    assert!([cgroup, other, third].iter().all(|cgroup| told.contains_key(cgroup)));
     assert_eq!(node.look(), BTreeMap::new());
 }
