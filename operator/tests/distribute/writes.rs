@@ -48,7 +48,8 @@ async fn start(api: &Api, stop: &CancellationToken) -> Operator {
     tokio::time::timeout(Duration::from_secs(10), watched.synced()).await.expect("the watches");
     let operator =
         Operator::watching(watched.policies.clone(), watched.nodes.clone(), limits(), Arc::new(ByName)).await;
-    let writer = Writer::new(client, "ferragon", "test", watched, operator.fleet.clone(), metrics);
+    let writer = Writer::new(client, "ferragon", "test", watched, operator.fleet.clone(), metrics)
+        .with_warm_up(Duration::ZERO);
     let stop = stop.clone();
     tokio::spawn(async move { stop.run_until_cancelled(writer.run()).await });
     operator
