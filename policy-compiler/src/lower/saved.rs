@@ -60,6 +60,9 @@ impl Lower<'_> {
     pub(super) fn find_saved(&mut self) {
         let [missing, done] = std::array::from_fn(|_| self.asm.label());
         self.asm.source("find the arguments kept at entry");
+        // Something of which it knows no bit.
+        self.asm.call(Helper::PidTgid);
+        self.asm.store(Size::D, FP, slot::SAVED_FOUND, R0);
         self.saved_key();
         self.asm.shared_map(R1, SharedMap::SavedRegisters);
         self.asm.mov(R2, FP);
@@ -70,7 +73,7 @@ impl Lower<'_> {
             self.asm.load(Size::D, R1, R0, place);
             self.asm.store(Size::D, FP, slot::SAVED + place, R1);
         }
-        self.asm.load(Size::D, R2, FP, slot::SAVED_KEY);
+        self.asm.load(Size::D, R2, FP, slot::SAVED_FOUND);
         self.asm.mov_imm(R1, 1);
         self.asm.alu_reg(Alu::Xor, R1, R2);
         self.asm.alu_reg(Alu::Xor, R1, R2);
