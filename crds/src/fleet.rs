@@ -40,7 +40,8 @@ pub struct FleetNode {
     /// Whether its agent is connected.
     #[serde(default)]
     pub connected: bool,
-    /// The first hooks that its kernel refused, and why.
+    /// What does not run there as it was asked, and why: the first policies that it refused, hooks that it could not take
+    /// away, or the whole set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing_hooks: Vec<String>,
 }
