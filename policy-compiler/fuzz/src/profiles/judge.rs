@@ -12,8 +12,8 @@ use prost::Message;
 
 use crate::policies::{guarded, judge_result, note};
 
-/// Types that are looked up, evenly spread; each takes some thousand steps at worst.
-const LOOKED_UP: usize = 300;
+/// Types that are looked up, evenly spread: a search for a member passes thousands of them at worst, for milliseconds.
+const LOOKED_UP: usize = 60;
 
 /// Longest spelling of a type: a name, and what qualifiers and pointers add.
 const SPELLING: usize = 1024;
@@ -95,7 +95,7 @@ fn look_up(btf: &Btf) -> Result<(), String> {
             return Err(format!("the spelling of {id:?} takes {} bytes", spelled.len()));
         }
         let ends = [btf.return_type(id), btf.pointee(id).unwrap_or(id)];
-        for end in btf.params(id).into_iter().take(8).chain(ends) {
+        for end in btf.params(id).into_iter().take(1).chain(ends) {
             btf.is_signed(end);
             btf.member(end, "f_path|__f_path.dentry");
             btf.member(end, "not_a_member");
