@@ -12,8 +12,8 @@ use prost::Message;
 
 use crate::policies::{guarded, judge_result, note};
 
-/// Types that are looked up, evenly spread: a search for a member passes thousands of them at worst, for milliseconds.
-const LOOKED_UP: usize = 60;
+/// Types in which members are looked for, evenly spread: a search passes thousands at worst, for milliseconds.
+const SEARCHED: usize = 60;
 
 /// Longest spelling of a type: a name, and what qualifiers and pointers add.
 const SPELLING: usize = 1024;
@@ -70,17 +70,14 @@ pub fn judge(input: &[u8], policies: &[TypedPolicy]) -> Result<Outcome, String> 
     Ok(Outcome { stage, profile: Some(profile), signature })
 }
 
-/// Asks what `resolve` and `lower` may ask of a type, of many.
+/// Asks what `resolve` and `lower` may ask of a type.
 fn look_up(btf: &Btf) -> Result<(), String> {
     let mut first = HashMap::new();
     let count = u32::try_from(btf.len()).unwrap_or(u32::MAX);
-    let every = btf.len() / LOOKED_UP + 1;
+    let every = btf.len() / SEARCHED + 1;
     for (at, id) in (0..count.saturating_add(2)).chain([u32::MAX]).map(TypeId).enumerate() {
         let (kind, name) = (btf.kind(id), btf.name(id));
         let first = *first.entry((kind, name)).or_insert(id);
-        if at % every > 0 {
-            continue;
-        }
         if let Some(found) = btf.find(kind, name)
             && found != first
         {
@@ -93,6 +90,9 @@ fn look_up(btf: &Btf) -> Result<(), String> {
         let spelled = btf.spell(id);
         if spelled.len() > SPELLING {
             return Err(format!("the spelling of {id:?} takes {} bytes", spelled.len()));
+        }
+        if at % every > 0 {
+            continue;
         }
         let ends = [btf.return_type(id), btf.pointee(id).unwrap_or(id)];
         for end in btf.params(id).into_iter().take(1).chain(ends) {
