@@ -55,20 +55,24 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// Copies the registers; zeros if the call's entry was not seen. Whether it was is told so that the verifier does not
-    /// follow both cases through the whole program.
+    /// Copies the registers; zeros if the call's entry was not seen. The zeros and the answer are made of something of which
+    /// the verifier knows no bit: what it knows of the one case it would have to follow through the whole program again.
     pub(super) fn find_saved(&mut self) {
-        let [missing, done] = std::array::from_fn(|_| self.asm.label());
+        let done = self.asm.label();
         self.asm.source("find the arguments kept at entry");
-        // Something of which it knows no bit.
         self.asm.call(Helper::PidTgid);
-        self.asm.store(Size::D, FP, slot::SAVED_FOUND, R0);
+        self.asm.mov(R1, R0);
+        self.asm.alu_reg(Alu::Xor, R1, R0);
+        for place in (0..).step_by(8).take(REGISTERS.len()) {
+            self.asm.store(Size::D, FP, slot::SAVED + place, R1);
+        }
+        self.asm.store(Size::D, FP, slot::SAVED_FOUND, R1);
         self.saved_key();
         self.asm.shared_map(R1, SharedMap::SavedRegisters);
         self.asm.mov(R2, FP);
         self.asm.alu(Alu::Add, R2, i32::from(slot::SAVED_KEY));
         self.asm.call(Helper::MapLookup);
-        self.asm.jump_if(Cond::Eq, R0, 0, missing);
+        self.asm.jump_if(Cond::Eq, R0, 0, done);
         for place in (0..).step_by(8).take(REGISTERS.len()) {
             self.asm.load(Size::D, R1, R0, place);
             self.asm.store(Size::D, FP, slot::SAVED + place, R1);
@@ -76,14 +80,7 @@ impl Lower<'_> {
         self.asm.load(Size::D, R2, FP, slot::SAVED_FOUND);
         self.asm.mov_imm(R1, 1);
         self.asm.alu_reg(Alu::Xor, R1, R2);
-        self.asm.alu_reg(Alu::Xor, R1, R2);
         self.asm.store(Size::D, FP, slot::SAVED_FOUND, R1);
-        self.asm.jump(done);
-        self.asm.bind(missing);
-        for place in (0..).step_by(8).take(REGISTERS.len()) {
-            self.asm.store_imm(Size::D, FP, slot::SAVED + place, 0);
-        }
-        self.asm.store_imm(Size::D, FP, slot::SAVED_FOUND, 0);
         self.asm.bind(done);
     }
 
