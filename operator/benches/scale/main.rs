@@ -56,6 +56,9 @@ async fn measure(nodes: usize) -> Result<()> {
     let started = Instant::now();
     agents::spawn(&agents, 1..nodes);
     row("all nodes join", &mut operator, &agents, nodes, started).await?;
+    // Every policy has become ready, which is one Event each.
+    tokio::time::sleep(SETTLED).await;
+    operator.last = operator.measure()?;
     for change in 1..=3 {
         let before = operator.asked().await?.change;
         let started = Instant::now();
