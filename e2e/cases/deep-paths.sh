@@ -1,21 +1,9 @@
 # A path of many components is whole; one of more than can be followed is reported with a flag, never as another path.
-policy deep <<'YAML'
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: deep
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    - {index: 1, type: int}
-    selectors:
-    - matchBinaries:
-      - {operator: In, values: [/usr/bin/probe]}
-      matchArgs:
-      - {index: 1, operator: Equal, values: ["2"]}
+file_policy deep <<'YAML'
+- matchBinaries:
+  - {operator: In, values: [/usr/bin/probe]}
+  matchArgs:
+  - {index: 1, operator: Equal, values: ["2"]}
 YAML
 # below COUNT DIR: makes that many directories in each other, and a file in the last; prints the file's path.
 below() {

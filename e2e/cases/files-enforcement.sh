@@ -3,34 +3,16 @@ mkdir -p /etc/protected /etc/killing /etc/refusing
 for dir in protected killing refusing; do echo old >/etc/$dir/file; done
 
 action() {
-	policy "$1" <<YAML
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: $1
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - index: 0
-      type: file
-    - index: 1
-      type: int
-    selectors:
-    - matchArgs:
-      - index: 0
-        operator: Prefix
-        values: [/etc/$1/]
-      - index: 1
-        operator: Equal
-        values: ["2"]
-      matchActions:
-      - $2
+	file_policy "$1" <<YAML
+- matchArgs:
+  - {index: 0, operator: Prefix, values: [/etc/$1/]}
+  - {index: 1, operator: Equal, values: ["2"]}
+  matchActions:
+  - {$2}
 YAML
 }
 action killing 'action: Sigkill'
-action refusing '{action: Override, argError: -13}'
+action refusing 'action: Override, argError: -13'
 cp /root/examples/policies/file-monitoring-enforce.yaml "$POLICIES"
 
 ferra_start --policy "$POLICIES"

@@ -2,22 +2,11 @@
 
 # reads NAME FILTER CONDITION: reports reads of /tmp/watched that pass the filter.
 reads() {
-	policy "$1" <<YAML
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: $1
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    selectors:
-    - matchArgs:
-      - {index: 0, operator: Equal, values: [/tmp/watched]}
-      $2:
-      - {$3}
+	file_policy "$1" <<YAML
+- matchArgs:
+  - {index: 0, operator: Equal, values: [/tmp/watched]}
+  $2:
+  - {$3}
 YAML
 }
 # by POLICY N: it has seen that many reads so far.

@@ -1,23 +1,7 @@
 # Where trampolines are switched off, the same policies run on kprobes, with the same events.
-policy files <<'YAML'
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: files
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - index: 0
-      type: file
-    - index: 1
-      type: int
-    selectors:
-    - matchArgs:
-      - index: 0
-        operator: Prefix
-        values: [/etc/]
+file_policy files <<'YAML'
+- matchArgs:
+  - {index: 0, operator: Prefix, values: [/etc/]}
 YAML
 policy setuid <<'YAML'
 apiVersion: cilium.io/v1alpha1

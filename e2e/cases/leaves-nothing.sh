@@ -1,22 +1,20 @@
 # limit: 150
 # Stopped or killed, ferra leaves nothing in the kernel: no program, trampoline, pin or probe, and no policy acts.
 guard() {
-	policy guard <<YAML
+	file_policy guard <<YAML
+- matchArgs:
+  - {index: 0, operator: Equal, values: [/tmp/forbidden]}
+  matchActions:
+  - {action: $1}
+YAML
+}
+policy setuid <<'YAML'
 apiVersion: cilium.io/v1alpha1
 kind: TracingPolicy
 metadata:
-  name: guard
+  name: setuid
 spec:
   kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    selectors:
-    - matchArgs:
-      - {index: 0, operator: Equal, values: [/tmp/forbidden]}
-      matchActions:
-      - {action: $1}
   - call: sys_setuid
     syscall: true
     args:
@@ -25,7 +23,6 @@ spec:
     - matchArgs:
       - {index: 0, operator: Equal, values: ["1000"]}
 YAML
-}
 guard 'Override, argError: -1'
 echo text >/tmp/forbidden
 

@@ -1,40 +1,18 @@
 # 4,000 reads in a tight loop are all reported. With a small buffer that nobody empties, events are lost and counted,
 # and what is forbidden stays forbidden.
-policy reads <<'YAML'
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: reads
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    selectors:
-    - matchArgs:
-      - {index: 0, operator: Equal, values: [/tmp/watched]}
+file_policy reads <<'YAML'
+- matchArgs:
+  - {index: 0, operator: Equal, values: [/tmp/watched]}
 YAML
-policy guard <<'YAML'
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: guard
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    selectors:
-    - matchArgs:
-      - {index: 0, operator: Equal, values: [/tmp/forbidden]}
-      matchActions:
-      - {action: Override, argError: -1}
-    - matchArgs:
-      - {index: 0, operator: Equal, values: [/tmp/deadly]}
-      matchActions:
-      - {action: Sigkill}
+file_policy guard <<'YAML'
+- matchArgs:
+  - {index: 0, operator: Equal, values: [/tmp/forbidden]}
+  matchActions:
+  - {action: Override, argError: -1}
+- matchArgs:
+  - {index: 0, operator: Equal, values: [/tmp/deadly]}
+  matchActions:
+  - {action: Sigkill}
 YAML
 echo text >/tmp/watched; echo text >/tmp/forbidden; echo text >/tmp/deadly
 ferra_start --policy "$POLICIES"

@@ -2,22 +2,11 @@
 
 # limited NAME LIMIT FILE: reports reads of the file, so often.
 limited() {
-	policy "$1" <<YAML
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: $1
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    selectors:
-    - matchArgs:
-      - {index: 0, operator: Equal, values: [$3]}
-      matchActions:
-      - {action: Post, rateLimit: $2}
+	file_policy "$1" <<YAML
+- matchArgs:
+  - {index: 0, operator: Equal, values: [$3]}
+  matchActions:
+  - {action: Post, rateLimit: $2}
 YAML
 }
 limited thread 1m /tmp/watched

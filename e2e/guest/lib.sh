@@ -29,6 +29,28 @@ policy() {
 	mv "$CASE/.new" "$POLICIES/$1.yaml"
 }
 
+# file_policy NAME: a policy on every access to a file; stdin is its selectors. Argument 0 is the file, 1 what is done
+# to it: 2 for a write, 4 for a read.
+file_policy() {
+	{
+		cat <<YAML
+apiVersion: cilium.io/v1alpha1
+kind: TracingPolicy
+metadata:
+  name: $1
+spec:
+  kprobes:
+  - call: security_file_permission
+    syscall: false
+    args:
+    - {index: 0, type: file}
+    - {index: 1, type: int}
+    selectors:
+YAML
+		sed 's/^/    /'
+	} | policy "$1"
+}
+
 # ferra_start ARGUMENT…: `ferra run -o json ARGUMENT…` in the background; returns when it is ready.
 ferra_start() {
 	: >"$SAID"
