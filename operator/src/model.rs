@@ -28,6 +28,9 @@ pub struct PolicyVersion {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
+    /// `metadata.creationTimestamp`, seconds since 1970; the latest time if there is none. Where policies do not fit
+    /// together, older ones stay.
+    pub created: i64,
     /// What the check stage found, warnings included. Of an object that does not decode: one error that says so.
     pub diagnostics: Vec<Diagnostic>,
     /// The checked policy, if it has no error. `policy.mode` is the mode in force (option, then annotation).

@@ -16,4 +16,4 @@ pub mod resolve;
 pub mod typed;
 
 pub use kernel::Kernel;
-pub use pipeline::{Compiled, compile, compile_beside};
+pub use pipeline::{Compiled, compile, compile_beside, compile_ranked};

@@ -39,9 +39,18 @@ pub fn compile_beside(
     kernel: &Kernel,
     runs: impl Fn(&TypedPolicy) -> bool,
 ) -> Compiled {
-    let mut sorted: Vec<(bool, &TypedPolicy)> =
-        policies.iter().map(|policy| (!runs(policy), policy)).collect();
-    sorted.sort_by(|(new, policy), (other_new, other)| (new, &policy.key).cmp(&(other_new, &other.key)));
+    compile_ranked(policies, kernel, |policy| !runs(policy))
+}
+
+/// Like [`compile`], but of those that do not fit together the ones of higher rank are refused, and of equal rank the later
+/// ones by key.
+pub fn compile_ranked<R: Ord>(
+    policies: &[TypedPolicy],
+    kernel: &Kernel,
+    rank: impl Fn(&TypedPolicy) -> R,
+) -> Compiled {
+    let mut sorted: Vec<(R, &TypedPolicy)> = policies.iter().map(|policy| (rank(policy), policy)).collect();
+    sorted.sort_by(|(rank, policy), (other_rank, other)| (rank, &policy.key).cmp(&(other_rank, &other.key)));
     let mut out = Compiled::default();
     let mut alone_fine = Vec::new();
     for (_, policy) in sorted {

@@ -9,7 +9,7 @@ use api::artefact::{Artefact, ArtefactDigest};
 use api::fleet::{ARTEFACT_MAX, Desired, HOOKS_MAX, POLICIES_MAX};
 use policy_compiler::diagnostic::{Code, Diagnostic};
 use policy_compiler::typed::{PolicyKey, TypedPolicy};
-use policy_compiler::{Compiled, Kernel, compile};
+use policy_compiler::{Compiled, Kernel, compile_ranked};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -70,20 +70,20 @@ impl CompiledSet {
 pub fn compile_set(key: SetKey, kernel: &Kernel, selection: &Selection) -> CompiledSet {
     let mut refused = BTreeMap::new();
     let mut policies = Vec::new();
-    for (index, (name, version)) in selection.versions.iter().enumerate() {
+    for (index, version) in selection.by_age().into_iter().enumerate() {
         match &version.policy {
             Some(policy) if index < POLICIES_MAX => policies.push(TypedPolicy::clone(policy)),
             Some(_) => {
                 refused.insert(
-                    name.clone(),
-                    limit(format!("a node holds {POLICIES_MAX} policies, and others come first")),
+                    version.key.clone(),
+                    limit(format!("a node holds {POLICIES_MAX} policies, and older ones come first")),
                 );
             }
             None => {}
         }
     }
     let mut compiled = compile_safely(&mut policies, kernel, &mut refused);
-    let beyond = too_much(&compiled);
+    let beyond = too_much(&compiled, &policies);
     if !beyond.is_empty() {
         policies.retain(|policy| !beyond.contains_key(&policy.key));
         refused.extend(beyond);
@@ -97,13 +97,18 @@ fn limit(message: String) -> Vec<Diagnostic> {
     vec![Diagnostic::error(Code::Limit, "", message)]
 }
 
-/// Policies that panic the compiler are found by compiling each alone, and left out.
+/// `policies` are the oldest first. Those that panic the compiler are found by compiling each alone, and left out.
 fn compile_safely(
     policies: &mut Vec<TypedPolicy>,
     kernel: &Kernel,
     refused: &mut BTreeMap<PolicyKey, Vec<Diagnostic>>,
 ) -> Compiled {
-    let guarded = |policies: &[TypedPolicy]| catch_unwind(AssertUnwindSafe(|| compile(policies, kernel)));
+    let age: BTreeMap<PolicyKey, usize> =
+        policies.iter().enumerate().map(|(index, policy)| (policy.key.clone(), index)).collect();
+    let guarded = |policies: &[TypedPolicy]| {
+        let rank = |policy: &TypedPolicy| age.get(&policy.key).copied();
+        catch_unwind(AssertUnwindSafe(|| compile_ranked(policies, kernel, rank)))
+    };
     if let Ok(compiled) = guarded(policies) {
         return compiled;
     }
@@ -131,9 +136,9 @@ fn policies_of(artefact: &Artefact) -> BTreeSet<PolicyKey> {
     artefact.hooks.iter().map(key).collect()
 }
 
-/// Policies of programs that are too large for the wire; and, in the order of their keys, those that need a hook after
-/// all places for hooks are taken.
-fn too_much(compiled: &Compiled) -> BTreeMap<PolicyKey, Vec<Diagnostic>> {
+/// Policies of programs that are too large for the wire; and, in the order of `policies`, those that need a hook after all
+/// places for hooks are taken.
+fn too_much(compiled: &Compiled, policies: &[TypedPolicy]) -> BTreeMap<PolicyKey, Vec<Diagnostic>> {
     let mut found = BTreeMap::new();
     let mut hooks: BTreeMap<PolicyKey, BTreeSet<usize>> = BTreeMap::new();
     for (index, artefact) in compiled.artefacts.iter().enumerate() {
@@ -148,11 +153,12 @@ fn too_much(compiled: &Compiled) -> BTreeMap<PolicyKey, Vec<Diagnostic>> {
         });
     }
     let mut taken: BTreeSet<usize> = BTreeSet::new();
-    for (key, wanted) in hooks {
+    for policy in policies {
+        let Some((key, wanted)) = hooks.remove_entry(&policy.key) else { continue };
         if taken.union(&wanted).count() <= HOOKS_MAX {
             taken.extend(wanted);
         } else {
-            let problem = format!("a node has programs at {HOOKS_MAX} hooks, and other policies come first");
+            let problem = format!("a node has programs at {HOOKS_MAX} hooks, and older policies come first");
             found.insert(key, limit(problem));
         }
     }
@@ -186,4 +192,47 @@ fn finish(
     };
     let verdicts = selection.versions.iter().map(verdict).collect();
     CompiledSet { key, programs, set_digest: set.finalize().into(), verdicts, hooks, running }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::PolicyVersion;
+    use crate::watch::version::read;
+
+    fn kernel() -> Kernel {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-compiler/fixtures/kernel-6.btf");
+        let flavours = vec![api::artefact::Flavour::Fentry as i32];
+        let btf = std::fs::read(path).unwrap();
+        Kernel::new(api::profile::KernelProfile { btf, flavours, ..Default::default() }).unwrap()
+    }
+
+    /// A policy with that many hooks of five selectors each, all on one function.
+    fn policy(name: &str, created: &str, hooks: usize) -> (PolicyKey, Arc<PolicyVersion>) {
+        let selector = |pid: u32| json!({"matchPIDs": [{"operator": "In", "values": [pid]}]});
+        let selectors: Vec<_> = (1..=5).map(selector).collect();
+        let hook = json!({"call": "tcp_connect", "syscall": false, "selectors": selectors});
+        let object = json!({
+            "metadata": {"name": name, "creationTimestamp": created}, "spec": {"kprobes": vec![hook; hooks]},
+        });
+        let key = PolicyKey { namespace: None, name: name.to_owned() };
+        let object = serde_json::from_value(object).unwrap();
+        (key.clone(), Arc::new(read(crds::manifest::PolicyKind::Cluster, key, &object)))
+    }
+
+    #[test]
+    fn a_new_policy_takes_no_room_from_an_older_one() {
+        let (old, new) = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        for (first, second) in [("a", "z"), ("z", "a")] {
+            let versions = [policy(first, old, 40), policy(second, new, 20)].into();
+            let selection = Selection::new(versions);
+            let key = SetKey { kernel: KernelDigest([0; 32]), selection: selection.id };
+            let set = compile_set(key, &kernel(), &selection);
+            let running: Vec<&str> = set.running.versions.keys().map(|key| key.name.as_str()).collect();
+            assert_eq!(running, [first]);
+            assert!(set.refuses(&PolicyKey { namespace: None, name: second.to_owned() }));
+        }
+    }
 }

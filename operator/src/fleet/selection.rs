@@ -18,7 +18,7 @@ pub struct Selection {
     pub id: SelectionId,
 }
 
-/// SHA-256 over the digests of the versions in the order of their keys.
+/// SHA-256 over the digests and ages of the versions in the order of their keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct SelectionId([u8; 32]);
 
@@ -26,8 +26,19 @@ impl Selection {
     /// A selection of these versions.
     pub fn new(versions: BTreeMap<PolicyKey, Arc<PolicyVersion>>) -> Selection {
         let mut hash = Sha256::new();
-        versions.values().for_each(|version| hash.update(version.digest.0));
+        for version in versions.values() {
+            hash.update(version.digest.0);
+            hash.update(version.created.to_be_bytes());
+        }
         Selection { id: SelectionId(hash.finalize().into()), versions }
+    }
+
+    /// The versions, the oldest policies first: where there is no room for all, the first ones have it, so that nobody
+    /// takes away what runs by adding to it.
+    pub fn by_age(&self) -> Vec<&Arc<PolicyVersion>> {
+        let mut versions: Vec<_> = self.versions.values().collect();
+        versions.sort_by_key(|version| version.created);
+        versions
     }
 
     /// Digest of the version of a policy.

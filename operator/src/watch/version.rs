@@ -63,11 +63,16 @@ pub fn read(kind: PolicyKind, key: PolicyKey, object: &DynamicObject) -> PolicyV
         key,
         uid: object.metadata.uid.clone().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
+        created: created(object),
         diagnostics,
         digest: policy.as_deref().map_or(PolicyDigest([0; 32]), digest),
         policy,
         node_selector,
     }
+}
+
+fn created(object: &DynamicObject) -> i64 {
+    object.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second())
 }
 
 /// An object at which the check broke off. Refused rather than forgotten: an earlier version may have been in force.
@@ -77,6 +82,7 @@ pub(super) fn unchecked(key: PolicyKey, object: &DynamicObject) -> PolicyVersion
         key,
         uid: object.metadata.uid.clone().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
+        created: created(object),
         diagnostics: vec![Diagnostic::error(Code::Limit, "spec", message)],
         digest: PolicyDigest([0; 32]),
         policy: None,

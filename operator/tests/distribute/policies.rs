@@ -36,6 +36,7 @@ pub fn version(yaml: &str) -> PolicyVersion {
         key: checked.key.expect("a name"),
         uid: "uid".to_owned(),
         generation: 1,
+        created: 0,
         policy: Some(Arc::new(checked.policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics)))),
         diagnostics: checked.diagnostics,
         digest: PolicyDigest(Sha256::digest(yaml).into()),
