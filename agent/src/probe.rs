@@ -97,7 +97,8 @@ pub enum ProbeNote {
 pub enum ProbeError {
     /// Not even a map.
     #[error(
-        "creating a BPF map failed with {0}: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
+        "creating a BPF map failed with {0}: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, \
+         before Linux 5.11 also CAP_SYS_RESOURCE"
     )]
     NotPermitted(Errno),
     /// Any other failure of a map of 4 bytes.

@@ -197,6 +197,35 @@ fn bits_are_inherited_by_forks_and_execs() {
     assert_eq!((forked.parent_tgid, forked.parent_start), (execd.0.id(), entry.start));
 }
 
+#[test]
+fn a_process_that_is_not_known_gets_the_sets_of_its_parent_when_it_executes() {
+    let _alone = alone();
+    let mut watch = start();
+    let (_keep, dir) = folder();
+    add_prefix(&watch, &exact(&std::fs::canonicalize("/bin/sh").unwrap()), 10);
+    watch.base.use_tables(TABLE_PREFIX).unwrap();
+    let script = "mkfifo go; (read line <go; exec $H sleep 600) & wait";
+    let above = Sleeper::new(&mut shell(script, &dir));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let child = loop {
+        if let Some(child) = child_of(above.0.id()).filter(|_| dir.join("go").exists()) {
+            break child;
+        }
+        assert!(Instant::now() < deadline, "the shell forks");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // As if its fork had not been seen.
+    let mut processes: HashMap<_, u32, [u8; size_of::<ProcessEntry>()]> =
+        Map::HashMap(data(&watch, BaseMap::Processes)).try_into().unwrap();
+    processes.remove(&child).unwrap();
+    std::fs::write(dir.join("go"), "\n").unwrap();
+    watch.await_execs(child, 1);
+    let entry = watch.base.process(child).unwrap().expect("an entry");
+    Command::new("kill").arg(child.to_string()).status().unwrap();
+    assert_eq!(entry.parent_tgid, above.0.id());
+    assert!(has(&entry.parent, 10) && has(&entry.inherited, 10) && !has(&entry.own, 10), "{entry:?}");
+}
+
 fn child_of(parent: u32) -> Option<u32> {
     let of = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

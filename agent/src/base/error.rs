@@ -16,7 +16,7 @@ pub enum BaseError {
     /// The agent may not use BPF.
     #[error(
         "the kernel refused {what} with {errno}: the agent needs root, or the capabilities CAP_BPF and CAP_PERFMON \
-         (before Linux 5.8: CAP_SYS_ADMIN){lockdown}"
+         (before Linux 5.8: CAP_SYS_ADMIN; before 5.11 also CAP_SYS_RESOURCE){lockdown}"
     )]
     NotPermitted {
         /// What was tried.
