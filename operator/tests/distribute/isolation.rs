@@ -271,8 +271,9 @@ async fn distribute_what_does_not_change_stays_programmed() {
         }))
     };
     let programmed = |fleet: &operator::model::Fleet| {
-        let policies = &node(fleet, "a").unwrap().policies;
-        policies.values().filter(|on| matches!(on.state, Programming::Programmed { hooks: 1 })).count()
+        // The node may not have been told of yet.
+        let policies = node(fleet, "a").into_iter().flat_map(|node| node.policies.values());
+        policies.filter(|on| matches!(on.state, Programming::Programmed { hooks: 1 })).count()
     };
     let operator = Operator::start(fifty("one"), nodes(&["a"])).await;
     let six = profile(Fixture::Six);
