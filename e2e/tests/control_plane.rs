@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use e2e::ControlPlane;
 
@@ -32,7 +33,15 @@ fn policies_are_applied_as_users_do() {
         plane.apply(&fs::read_to_string(file).unwrap()).unwrap();
     }
     ask(&plane, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).unwrap();
-    let explained = ask(&plane, &["explain", "tracingpolicy.spec.kprobes"]).unwrap();
+    // A definition is established some time before the API server tells of what it defines.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let explained = loop {
+        match ask(&plane, &["explain", "tracingpolicy.spec.kprobes"]) {
+            Ok(explained) => break explained,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
     assert!(explained.contains("FIELD: kprobes"), "{explained}");
 
     for file in files("examples/policies") {

@@ -42,5 +42,9 @@ kubectl delete tracingpolicy "$name"
 for pod in $(pods); do
 	refuses "$pod"
 done
-enforced() { (($(kubectl get tracingpolicy protect -o jsonpath='{.status.counters.enforced}') >= all)); }
+enforced() {
+	local count
+	count=$(kubectl get tracingpolicy protect -o jsonpath='{.status.enforced}')
+	((${count:-0} >= all))
+}
 eventually 90 enforced
