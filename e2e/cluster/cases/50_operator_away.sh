@@ -10,9 +10,11 @@ kubectl create configmap unrelated
 kubectl delete configmap unrelated
 name=$(sed -n 's/^  name: //p' "$ROOT/examples/policies/tcp-connect.yaml" | head -n 1)
 [[ -z $(kubectl get tracingpolicy "$name" -o jsonpath='{.status}') ]] || fail "somebody judged the policy"
-ferragon delete pod -l app.kubernetes.io/name=ferragon --wait=false
-sleep 1
-ferragon rollout status daemonset/ferragon --timeout=240s
+ferragon delete pod -l app.kubernetes.io/name=ferragon --wait --timeout=120s
+all_agents() {
+	[[ $(ferragon get daemonset ferragon -o jsonpath='{.status.numberReady}') == $(nodes | wc -l) ]]
+}
+eventually 240 all_agents
 ferragon scale deployment/ferragon-operator --replicas=2
 ready "$name"
 ready protect

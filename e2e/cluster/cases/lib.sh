@@ -23,7 +23,7 @@ eventually() {
 
 ferragon() { kubectl -n ferragon "$@"; }
 nodes() { kubectl get nodes -o name | sed 's|node/||'; }
-ready() { kubectl wait --for=condition=Ready "tracingpolicy/$1" --timeout="${2:-120}s" >/dev/null; }
+ready() { kubectl wait --for=condition=Ready "tracingpolicy/$1" --timeout="${2:-240}s" >/dev/null; }
 
 # victims: a pod on every node, with a file that policies of the cases protect.
 victims() {
@@ -62,7 +62,8 @@ refuses() {
 	[[ $(kubectl exec "$1" -- cat /etc/protected/ledger) == worth ]] || fail "the file in $1 was changed"
 }
 
-# Writers that try all the time, in every victim, until `hammered`: each attempt is a process of its own, as it is killed.
+# Writers that try over and over, in every victim, until `hammered`: each attempt is a process of its own, as it is killed.
+# They leave the node's one CPU to others in between.
 hammer() {
 	local pod
 	for pod in $(pods); do
@@ -70,6 +71,7 @@ hammer() {
 			while [ ! -e /tmp/stop ]; do
 				(echo intruder >>/etc/protected/ledger) 2>/dev/null && echo "attempt $n was let through"
 				n=$((n + 1))
+				usleep 30000
 			done
 			echo "attempts $n"' >"$WORK/hammer-$pod" 2>&1 &
 		STARTED+=($!)
