@@ -28,7 +28,7 @@ const AUTOPSY: [&str; 4] = [
 #[derive(clap::Args)]
 pub struct Args {
     /// The kernel of each node
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["6.1", "7"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["6.1", "6.12"])]
     nodes: Vec<Kernel>,
     /// Leave the cluster running; a later run begins with it, without building
     #[arg(long)]
