@@ -45,13 +45,12 @@ guard='{action: Override, argError: -1}
 on_write guard /etc/break-guarded/ "$guard"
 on_write watch /etc/break-watched/ 'action: Post'
 ferra_start --policy "$POLICIES"
-# On one CPU, the writers would hold up what they are to see.
-nice -n 5 probe hammer "$CASE/stop" write /etc/break-guarded/file new >guarded &
+probe hammer "$CASE/stop" write /etc/break-guarded/file new >guarded &
 guarded=$!
 {
 	writes=0
 	until [[ -e $CASE/stop ]]; do
-		nice -n 5 probe write /etc/break-watched/file "$writes" >>watched
+		probe write /etc/break-watched/file "$writes" >>watched
 		writes=$((writes + 1))
 	done
 	echo "$writes" >writes
