@@ -4,26 +4,14 @@
 # a gap, also for processes that begin while there is no agent. In the end nothing is left.
 mkdir -p /etc/restart-guarded
 echo old >/etc/restart-guarded/file
-policy guard <<'YAML'
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: guard
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    - {index: 1, type: int}
-    selectors:
-    - matchBinaries:
-      - {operator: In, values: [/usr/bin/probe]}
-      matchArgs:
-      - {index: 0, operator: Prefix, values: [/etc/restart-guarded/]}
-      - {index: 1, operator: Equal, values: ["2"]}
-      matchActions:
-      - {action: Override, argError: -1}
+file_policy guard <<'YAML'
+- matchBinaries:
+  - {operator: In, values: [/usr/bin/probe]}
+  matchArgs:
+  - {index: 0, operator: Prefix, values: [/etc/restart-guarded/]}
+  - {index: 1, operator: Equal, values: ["2"]}
+  matchActions:
+  - {action: Override, argError: -1}
 YAML
 policy watch <<'YAML'
 apiVersion: cilium.io/v1alpha1

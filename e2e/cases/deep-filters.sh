@@ -2,24 +2,12 @@
 
 # writes NAME FILTER…: reports what is written, if it passes the filters.
 writes() {
-	policy "$1" <<YAML
-apiVersion: cilium.io/v1alpha1
-kind: TracingPolicy
-metadata:
-  name: $1
-spec:
-  kprobes:
-  - call: security_file_permission
-    syscall: false
-    args:
-    - {index: 0, type: file}
-    - {index: 1, type: int}
-    selectors:
-    - matchBinaries:
-      - {$2}
-      matchArgs:
-      - {index: 1, operator: Equal, values: ["2"]}
-${3:+      - {index: 0, $3\}}
+	file_policy "$1" <<YAML
+- matchBinaries:
+  - {$2}
+  matchArgs:
+  - {index: 1, operator: Equal, values: ["2"]}
+${3:+  - {index: 0, $3\}}
 YAML
 }
 PROBE='operator: In, values: [/usr/bin/probe]'
