@@ -3,6 +3,7 @@
 //! The privileged part: it loads, attaches, switches, reads and enriches, and knows nothing of policies beyond their
 //! artefacts.
 
+mod accept;
 pub mod base;
 pub mod daemon;
 pub mod decode;

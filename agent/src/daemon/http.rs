@@ -1,5 +1,4 @@
 //! In: requests of the kubelet and of Prometheus. Out: whether the agent lives, whether it is ready, what it counted.
-
 //!
 //! Guarantees: at most [`CONNECTIONS`] at a time, further ones wait in the kernel; one whose request does not come in time
 //! ends; however many ask for the counters, the loader is asked by one at a time, and the others get its last answer.
@@ -24,6 +23,7 @@ use super::engine::Reading;
 use super::fleet::Connection;
 use super::metrics::{EventCounts, Shown, render};
 use super::node::{Node, NodeHandle};
+use crate::accept::accept;
 use crate::events::Hub;
 use crate::session::Session;
 
@@ -37,8 +37,6 @@ const STALE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 64;
 /// For a request's head, and between two requests.
 const IDLE: Duration = Duration::from_secs(30);
-/// After a failure to accept, such as too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is shown.
@@ -110,19 +108,13 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     // The semaphore is never closed.
     while let Ok(room) = Arc::clone(&room).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    answer(stream, router, IDLE).await;
-                    drop(room);
-                });
-            }
-            Err(error) => {
-                tracing::warn!("a connection for health or metrics could not be accepted: {error}");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+        let next = || async { listener.accept().await.map(|(stream, _)| stream) };
+        let stream = accept("a connection for health or metrics", next).await;
+        let router = router.clone();
+        tokio::spawn(async move {
+            answer(stream, router, IDLE).await;
+            drop(room);
+        });
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,10 +14,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
+use crate::accept::accept;
+
 /// Connections at a time; further ones wait in the kernel's queue until one ends.
 const CONNECTIONS_MAX: usize = 128;
-/// After a failure to accept, such as too many open files: trying again at once would only be busy.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Owner and group: events hold the arguments of all processes.
 const MODE: u32 = 0o660;
 
@@ -65,28 +64,10 @@ pub(super) fn connections(listener: UnixListener) -> impl Stream<Item = io::Resu
         // The semaphore is never closed.
         let permit = Arc::clone(&room).acquire_owned().await.ok()?;
         let from = &listener;
-        let stream = accept(move || async move { from.accept().await.map(|(stream, _)| stream) }).await;
+        let next = move || async move { from.accept().await.map(|(stream, _)| stream) };
+        let stream = accept("a client that reads events", next).await;
         Some((Ok(Connection { stream, _permit: permit }), (listener, room)))
     })
-}
-
-/// The next connection, however long it takes.
-async fn accept<S, F: Future<Output = io::Result<S>>>(mut next: impl FnMut() -> F) -> S {
-    let mut said = false;
-    loop {
-        match next().await {
-            Ok(stream) => return stream,
-            Err(error) => {
-                if !said {
-                    tracing::warn!(
-                        "a client that reads events could not be accepted, it is tried again: {error}"
-                    );
-                }
-                said = true;
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
 }
 
 /// A connection, with the room that it takes.
@@ -137,23 +118,5 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_failure_to_accept_is_no_reason_to_be_busy() {
-        let begun = std::time::Instant::now();
-        let mut tried = 0;
-        let next = || {
-            tried += 1;
-            let failed = io::Error::from_raw_os_error(libc::EMFILE);
-            std::future::ready(if tried < 5 { Err(failed) } else { Ok(tried) })
-        };
-        assert_eq!(accept(next).await, 5);
-        assert!(begun.elapsed() >= 4 * PAUSE);
     }
 }
