@@ -70,6 +70,9 @@ pub trait Kernel {
     /// between fork and exec still does, and with it the program runs on: until then, nothing that detaches may rely on
     /// silence.
     fn detach(&self, link: Self::Link) -> Result<(), Errno>;
+    /// Returns when calls that had begun before have left the programs which were attached then: an RCU grace period. A
+    /// call whose task was preempted between two programs, on a preemptible kernel, is not waited for.
+    fn await_calls(&self);
     /// Keeps a link attached beyond this process, until the file at `path` (on a BPF file system, not there yet) is
     /// removed. [`Errno::EOPNOTSUPP`]: this kernel has no link for this kind of hook, as before Linux 5.15 for those on
     /// perf events.

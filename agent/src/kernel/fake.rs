@@ -50,6 +50,8 @@ pub enum Happening {
     Detached(i32),
     /// A program was run with these arguments.
     Ran(i32, Vec<u64>),
+    /// Calls that had begun were waited for.
+    Waited,
 }
 
 #[derive(Debug, Default)]
@@ -384,6 +386,10 @@ impl Kernel for FakeKernel {
         state.may_fail(Call::TestRun)?;
         state.record(Happening::Ran(program.number, args.to_vec()));
         Ok(state.answers.pop_front().unwrap_or(1))
+    }
+
+    fn await_calls(&self) {
+        self.state().record(Happening::Waited);
     }
 
     fn attach(&self, program: &FakeObject, point: &AttachPoint<'_>) -> Result<FakeObject, AttachError> {

@@ -4,13 +4,18 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use api::artefact::Flavour;
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::attr::{Attr, Command};
 use super::perf::{PerfLink, attach_kprobe, attach_tracepoint};
 use super::spec::{AttachError, AttachPoint, AttachStep, MapShape, MapType, ProgramMemory, ProgramSpec};
 use super::{Errno, Kernel, Rejection, fdinfo, load};
+
+/// Instead of a grace period of RCU, where none can be asked for: they last some 10 ms.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
@@ -253,6 +258,13 @@ impl Kernel for Linux {
     fn program_missed(&self, program: &OwnedFd) -> Result<u64, Errno> {
         // …, run_time_ns, run_cnt, recursion_misses. A kernel that does not know the member leaves it zero.
         program_info::<8>(program, 208).map(u64::from_ne_bytes)
+    }
+
+    fn await_calls(&self) {
+        // `synchronize_rcu`, kernel/sched/membarrier.c. Refused on hosts with `nohz_full`: there, time has to do.
+        if membarrier(MembarrierCommand::Global).is_err() {
+            std::thread::sleep(GRACE);
+        }
     }
 
     fn test_run(&self, program: &OwnedFd, args: &[u64]) -> Result<u32, Errno> {

@@ -46,9 +46,9 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         report: &mut ApplyReport,
     ) {
         let mut replaced = Vec::new();
-        for (artefact, new) in staged {
+        for ((artefact, new), overlapped) in self.overlap(staged, report) {
             let hook = HookKey::of(artefact);
-            if let Err(errno) = self.switch_on(&hook, &new) {
+            if let Err(errno) = self.switch_on(&new, overlapped) {
                 self.abandon(artefact, new, FailureReason::Switch(errno), report);
                 continue;
             }
@@ -101,19 +101,45 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         removed
     }
 
-    /// One store. Where the new program runs before the old one, a call that is between the two at that instant would be
-    /// seen by neither; so both run for a moment, if both know how to.
-    fn switch_on(&mut self, hook: &HookKey, new: &Attached<K>) -> Result<(), Errno> {
-        let old = self.hooks.get(hook);
-        let overlap = hook.newest_runs_first() && new.overlaps && old.is_some_and(|old| old.overlaps);
-        if !overlap {
-            return self.store(new.held.slot, new.id.0);
+    /// Where the new program runs before the old one, a call that is between the two when the word changes would be seen by
+    /// neither; so both run for a while, if both know how to. Gives the old one's id for those.
+    ///
+    /// A call that began before the new program was attached reaches the old one alone, so none may be left when the word
+    /// changes; nor one that has passed the new program before both run, when the old one ends.
+    fn overlap<'a>(
+        &mut self,
+        staged: Vec<Staged<'a, K>>,
+        report: &mut ApplyReport,
+    ) -> Vec<(Staged<'a, K>, Option<u32>)> {
+        if staged.iter().any(|(artefact, _)| self.hooks.contains_key(&HookKey::of(artefact))) {
+            self.shared.kernel.await_calls();
         }
-        let old = old.map_or(0, |old| old.id.0);
-        self.store(new.held.slot, ACTIVE_ALL)?;
+        let mut begun = Vec::new();
+        for (artefact, new) in staged {
+            let hook = HookKey::of(artefact);
+            let both = |old: &&Attached<K>| hook.newest_runs_first() && new.overlaps && old.overlaps;
+            let old = self.hooks.get(&hook).filter(both).map(|old| old.id.0);
+            if old.is_some()
+                && let Err(errno) = self.store(new.held.slot, ACTIVE_ALL)
+            {
+                self.abandon(artefact, new, FailureReason::Switch(errno), report);
+                continue;
+            }
+            begun.push(((artefact, new), old));
+        }
+        if begun.iter().any(|(_, old)| old.is_some()) {
+            self.shared.kernel.await_calls();
+        }
+        begun
+    }
+
+    /// One store.
+    fn switch_on(&self, new: &Attached<K>, overlapped: Option<u32>) -> Result<(), Errno> {
         self.store(new.held.slot, new.id.0).inspect_err(|_| {
             // The old one stays, so the word must name it: the caller detaches the new one.
-            let _ = self.store(new.held.slot, old);
+            if let Some(old) = overlapped {
+                let _ = self.store(new.held.slot, old);
+            }
         })
     }
 

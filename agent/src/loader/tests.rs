@@ -173,6 +173,7 @@ fn switching(kernel: &FakeKernel) -> Vec<String> {
             let word = u32::from_ne_bytes(word.try_into().unwrap());
             Some(if word == ACTIVE_ALL { "all".to_owned() } else { word.to_string() })
         }
+        Happening::Waited => Some("wait".to_owned()),
         Happening::Updated(..) | Happening::Ran(..) => None,
     });
     shown.collect()
@@ -186,15 +187,15 @@ fn the_new_program_is_made_before_the_old_one_is_broken() {
     kernel.take_journal();
     let report = loader.apply(&[artefact(Flavour::Fentry, "f", &["p"], 2)]);
     assert_eq!(outcomes(&report), [("fentry:f".into(), "replaced")]);
-    assert_eq!(switching(&kernel), ["load", "attach", "2", "detach"]);
+    assert_eq!(switching(&kernel), ["load", "attach", "wait", "2", "detach"]);
     assert_eq!(kernel.attached().len(), 1);
 }
 
 #[test]
 fn programs_that_can_overlap_do_where_the_newest_runs_first() {
     for (flavour, expected) in [
-        (Flavour::Lsm, &["load", "attach", "all", "2", "detach"][..]),
-        (Flavour::Tracepoint, &["load", "attach", "2", "detach"]),
+        (Flavour::Lsm, &["load", "attach", "wait", "all", "wait", "2", "detach"][..]),
+        (Flavour::Tracepoint, &["load", "attach", "wait", "2", "detach"]),
     ] {
         let kernel = FakeKernel::new();
         let mut loader = loader(&kernel);
