@@ -7,9 +7,11 @@
 //! Guarantees: an object lives as long as its handle; dropping a handle releases it. A failed call leaves nothing.
 
 mod attr;
+pub mod btf;
 mod errno;
 pub mod fake;
 mod fdinfo;
+mod grace;
 pub mod insn;
 mod linux;
 mod load;
@@ -20,7 +22,7 @@ mod spec;
 use std::path::Path;
 
 pub use errno::Errno;
-pub use linux::{Linux, LinuxLink, LinuxMap};
+pub use linux::{Linux, LinuxLink, LinuxMap, recursion_misses};
 pub use load::Rejection;
 pub use memory::give_back_memory;
 pub use perf::tracefs;
@@ -70,8 +72,8 @@ pub trait Kernel {
     /// between fork and exec still does, and with it the program runs on: until then, nothing that detaches may rely on
     /// silence.
     fn detach(&self, link: Self::Link) -> Result<(), Errno>;
-    /// Returns when calls that had begun before have left the programs which were attached then: an RCU grace period. A
-    /// call whose task was preempted between two programs, on a preemptible kernel, is not waited for.
+    /// Returns when calls that had begun before have left the programs which were attached then: after a grace period of RCU,
+    /// and of RCU tasks where calls can be preempted between programs. Some 10 ms, some 100 ms on such kernels.
     fn await_calls(&self);
     /// Keeps a link attached beyond this process, until the file at `path` (on a BPF file system, not there yet) is
     /// removed. [`Errno::EOPNOTSUPP`]: this kernel has no link for this kind of hook, as before Linux 5.15 for those on

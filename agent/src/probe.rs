@@ -3,7 +3,6 @@
 //! Guarantees: nothing stays attached or loaded. What merely limits the choice of hooks is a [`ProbeNote`]; what makes
 //! every policy impossible is a [`ProbeError`].
 
-mod btf;
 mod fleet;
 mod host;
 mod symbols;
@@ -17,7 +16,7 @@ use api::profile::{KernelProfile, TracepointFormat};
 
 use crate::kernel::{Errno, Kernel};
 
-pub use btf::Names as BtfNames;
+pub use crate::kernel::btf::Names as BtfNames;
 pub use fleet::{FleetProfile, ProfileBytes};
 pub use tracefs::FormatError;
 
@@ -161,7 +160,7 @@ fn probe_for(kernel: &impl Kernel, places: &Places, scope: Scope<'_>) -> Result<
     let mut notes = Vec::new();
     let types = read_btf(&places.sys)?;
     let path = btf_path(&places.sys);
-    let names = btf::Names::read(&types).map_err(|problem| ProbeError::BadBtf { path, problem })?;
+    let names = BtfNames::read(&types).map_err(|problem| ProbeError::BadBtf { path, problem })?;
     let abilities = trial::abilities(kernel, &names, places);
     let mut lsms = note(host::lsms(&places.sys), &mut notes);
     if abilities.flavours.contains(&Flavour::Lsm) && lsms.is_empty() {

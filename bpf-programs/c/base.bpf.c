@@ -1,14 +1,21 @@
 /* The life cycle of processes: who runs what, in which sets of binaries it is, where it came from.
  *
- * In: the scheduler's tracepoints sched_process_{exec,fork,exit}, called in the task's own context.
+ * In: the scheduler's tracepoints sched_process_{exec,exit} and sched_wakeup_new, called by the task that executes, exits
+ * or forks.
  * Out: the map `processes` for emitted programs, records in `events` for the agent.
  *
  * The programs are BTF-typed raw tracepoints: members of the tracepoint's own arguments are read by plain loads,
  * which cost one instruction each; what is only an address is read by bpf_probe_read_kernel.
  *
- * Scratch space is per CPU. Tracepoints run with preemption disabled (include/linux/tracepoint.h), these three
- * never in an interrupt, so no two of them can be on one CPU at once. The exception is PREEMPT_RT from 7.0 on,
- * where tracepoints may be preempted: `busy` finds that, and the loss is counted.
+ * A tracepoint's program is skipped on a CPU on which it runs already (__bpf_trace_run, kernel/trace/bpf_trace.c). None of
+ * these runs in an interrupt, so that happens only where a task can be preempted inside of a program: from Linux 7.0 on.
+ * A process that was missed at its birth would be in no set, one missed at its exec in its former image's. Hence:
+ *
+ * - Births are seen at sched_wakeup_new, which the kernel passes with interrupts off and the run queue locked, as it is
+ *   about to let the new task run.
+ * - The programs for exec and exit have copies, attached after them on such kernels. A copy does what an earlier one was
+ *   not let to, else nothing; so the last one is skipped only if as many tasks as there are copies were preempted on one
+ *   CPU, each in another. What it misses is counted (`recursion_misses`).
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -53,6 +60,12 @@ static __always_inline void describe_missed(struct process *process, struct task
 	}
 }
 
+/* What identifies an exec among those of one process, as it is in the flags of its entry. */
+static __always_inline __u32 exec_id_bits(struct task_struct *task)
+{
+	return (__u32)task->self_exec_id << PROCESS_EXEC_SHIFT;
+}
+
 /* Takes the new image into the map; says in the record what it replaces. */
 static __always_inline void replace_image(struct scratch *s, struct task_struct *task, __u64 now)
 {
@@ -72,7 +85,7 @@ static __always_inline void replace_image(struct scratch *s, struct task_struct 
 		}
 		/* In place: the key stays, and no other thread of this process is left to see it half done. */
 		process->start = now;
-		process->flags |= PROCESS_EXECVE;
+		process->flags = (process->flags & PROCESS_IN_INIT_TREE) | PROCESS_EXECVE | exec_id_bits(task);
 		record->parent_tgid = process->parent_tgid;
 		record->parent_start = process->parent_start;
 		if (process->flags & PROCESS_IN_INIT_TREE)
@@ -82,7 +95,7 @@ static __always_inline void replace_image(struct scratch *s, struct task_struct 
 
 		describe_missed(&missed, task);
 		missed.start = now;
-		missed.flags |= PROCESS_EXECVE;
+		missed.flags |= PROCESS_EXECVE | exec_id_bits(task);
 		for (int i = 0; i < PROCESS_WORDS; i++)
 			missed.own[i] = s->own.word[i];
 		record->header.flags |= EXEC_MISSED;
@@ -95,32 +108,58 @@ static __always_inline void replace_image(struct scratch *s, struct task_struct 
 	}
 }
 
+/* Whether an earlier copy of the program has followed this exec. Those after the first leave a process alone that has no
+ * entry: there was no room for one. */
+static __always_inline int exec_followed(const struct process *process, struct task_struct *task, __u32 copy)
+{
+	if (!process)
+		return copy > 0;
+	return (process->flags & PROCESS_EXECVE) &&
+	       process->flags >> PROCESS_EXEC_SHIFT == exec_id_bits(task) >> PROCESS_EXEC_SHIFT;
+}
+
 /* (struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm) */
-SEC("tp_btf/sched_process_exec")
-int process_exec(__u64 *ctx)
+static __always_inline int follow_exec(__u64 *ctx, __u32 copy)
 {
 	struct task_struct *task = BPF_ARGUMENT(struct task_struct *, 0);
 	struct linux_binprm *bprm = BPF_ARGUMENT(struct linux_binprm *, 2);
 	struct mm_struct *mm = task->mm;
-	__u64 now = bpf_ktime_get_boot_ns();
-	__u32 zero = 0;
-	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	__u32 tgid = task->tgid;
+	struct scratch *s;
+	__u64 now;
 
+	if (exec_followed(bpf_map_lookup_elem(&processes, &tgid), task, copy))
+		return 0;
+	s = bpf_map_lookup_elem(&scratch, &copy);
 	if (!s || !mm)
 		return 0;
-	if (s->busy) {
-		count_loss(LOST_SCRATCH);
-		return 0;
-	}
-	s->busy = 1;
+	s->copy = copy;
+	now = bpf_ktime_get_boot_ns();
 	find_sets(s, task, mm);
 	s->record.header.time = now;
-	s->record.tgid = task->tgid;
+	s->record.tgid = tgid;
 	s->record.zero = 0;
 	replace_image(s, task, now);
 	send_exec(s, task, mm, bprm);
-	s->busy = 0;
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec(__u64 *ctx)
+{
+	return follow_exec(ctx, 0);
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec_2(__u64 *ctx)
+{
+	return follow_exec(ctx, 1);
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec_3(__u64 *ctx)
+{
+	return follow_exec(ctx, 2);
 }
 
 /* Process 1 of a pid namespace other than the initial one. */
@@ -161,17 +200,16 @@ static __always_inline void send_fork(const struct process *child, struct task_s
 	record->origin_tgid = origin;
 	record->zero = 0;
 	record->origin_start = origin_start;
-	bpf_ringbuf_submit(record, 0);
+	bpf_ringbuf_submit(record, wake_up());
 }
 
-/* (struct task_struct *parent, struct task_struct *child); `parent` is the caller of fork. */
-SEC("tp_btf/sched_process_fork")
+/* (struct task_struct *p): the new task; the current one is the caller of fork. */
+SEC("tp_btf/sched_wakeup_new")
 int process_fork(__u64 *ctx)
 {
-	struct task_struct *caller = BPF_ARGUMENT(struct task_struct *, 0);
-	struct task_struct *task = BPF_ARGUMENT(struct task_struct *, 1);
+	struct task_struct *task = BPF_ARGUMENT(struct task_struct *, 0);
 	struct task_struct *parent = task->real_parent;
-	__u32 tgid = task->tgid, origin = caller->tgid, parent_tgid;
+	__u32 tgid = task->tgid, origin = bpf_get_current_pid_tgid() >> 32, parent_tgid;
 	struct process child = {}, *image, *above;
 	__u64 origin_start = 0;
 
@@ -219,8 +257,7 @@ static __always_inline int wait_status(struct task_struct *task, struct signal_s
 }
 
 /* (struct task_struct *p, ...): called for each thread after it has left `live`. */
-SEC("tp_btf/sched_process_exit")
-int process_exit(__u64 *ctx)
+static __always_inline int follow_exit(__u64 *ctx)
 {
 	struct task_struct *task = BPF_ARGUMENT(struct task_struct *, 0);
 	struct signal_struct *signal = task->signal;
@@ -235,7 +272,7 @@ int process_exit(__u64 *ctx)
 	if (!process)
 		return 0;
 	start = process->start;
-	/* Two threads that leave at once both see `live` at 0; only one of them can delete. */
+	/* Two threads that leave at once both see `live` at 0; only one of them can delete, and only one copy. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
 	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
@@ -250,8 +287,20 @@ int process_exit(__u64 *ctx)
 	record->tgid = tgid;
 	record->code = wait_status(task, signal);
 	record->start = start;
-	bpf_ringbuf_submit(record, 0);
+	bpf_ringbuf_submit(record, wake_up());
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int process_exit(__u64 *ctx)
+{
+	return follow_exit(ctx);
+}
+
+SEC("tp_btf/sched_process_exit")
+int process_exit_2(__u64 *ctx)
+{
+	return follow_exit(ctx);
 }
 
 /* Run by the agent (BPF_PROG_TEST_RUN), attached to nothing: changes one word of a running process's bits if it

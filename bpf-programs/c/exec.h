@@ -133,10 +133,9 @@ static __always_inline __u32 append_cgroup(struct scratch *s, struct task_struct
 /* Sends up to EXEC_DATA_SIZE bytes of the arguments, `left` there are from byte `offset` on. Written straight into
  * the ring buffer: a record has a fixed size there, so the last one is mostly empty; that is cheaper than a copy.
  * Returns how many bytes, 0 if it failed. Not static for the reason that walk_step is not. */
-__noinline int send_args_piece(__u64 address, __u32 offset, __u32 left)
+__noinline int send_args_piece(__u32 copy, __u64 address, __u32 offset, __u32 left)
 {
-	__u32 zero = 0;
-	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &copy);
 	struct exec_data_record *data;
 	__u64 size;
 
@@ -162,7 +161,7 @@ __noinline int send_args_piece(__u64 address, __u32 offset, __u32 left)
 		s->record.header.flags |= EXEC_ERROR_ARGS;
 		return 0;
 	}
-	bpf_ringbuf_submit(data, 0);
+	bpf_ringbuf_submit(data, wake_up());
 	return size;
 }
 
@@ -176,7 +175,7 @@ static __always_inline void send_long_args(struct scratch *s, __u64 start, __u32
 
 		if (sent >= total)
 			break;
-		size = send_args_piece(start + sent, sent, total - sent);
+		size = send_args_piece(s->copy, start + sent, sent, total - sent);
 		if (!size)
 			break;
 		sent += size;
@@ -220,7 +219,7 @@ static __always_inline void send_exec(struct scratch *s, struct task_struct *tas
 	size = at_most((sizeof(s->record) + len + 7) & ~7, sizeof(s->record) + TEXT_SIZE);
 	s->record.header.kind = RECORD_EXEC;
 	s->record.header.len = size;
-	if (bpf_ringbuf_output(&events, &s->record, size, 0))
+	if (bpf_ringbuf_output(&events, &s->record, size, wake_up()))
 		count_loss(RECORD_EXEC);
 }
 

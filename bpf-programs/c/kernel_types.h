@@ -173,6 +173,7 @@ struct task_struct {
 	int tgid;
 	int exit_code;
 	unsigned int flags;
+	__u64 self_exec_id;
 	kuid_t loginuid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;

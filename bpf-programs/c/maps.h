@@ -77,9 +77,10 @@ struct {
 #define TEXT_MASK 0x3fff
 #define TEXT_SIZE (TEXT_MASK + 1 + PATH_MAX)
 
-/* Where an exec's record is built. 26 KiB: below the 32 KiB that a per-CPU value may have. */
+/* Where an exec's record is built, one for each copy of the program. 26 KiB: below the 32 KiB that a per-CPU value may
+ * have. The agent makes room for EXEC_COPIES where all are attached. */
 struct scratch {
-	__u64 busy;
+	__u64 copy; /* its own index */
 	/* A path walk: where it is, ... */
 	__u64 mnt, dentry, mnt_root;
 	/* ... where it ends, ... */
@@ -102,6 +103,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");
+
+/* For bpf_ringbuf_submit and _output. A wake-up from inside of a program invites its preemption, so the agent looks every
+ * few ten milliseconds by itself; it is called before the buffer can fill up meanwhile. */
+static __always_inline __u64 wake_up(void)
+{
+	__u64 size = bpf_ringbuf_query(&events, BPF_RB_RING_SIZE);
+
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > size / 8 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
 
 static __always_inline void count_loss(__u32 kind)
 {

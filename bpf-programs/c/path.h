@@ -82,11 +82,10 @@ static __always_inline void enter_mount(struct scratch *s, struct vfsmount *mnt)
  * Not static, so that the verifier looks at it once and not at each of its calls: that is 20 times faster to
  * load. Hence it finds the scratch space by itself: such a function
  * may not take it as argument before 5.12. */
-__noinline int walk_step(void)
+__noinline int walk_step(__u32 copy)
 {
 	struct dentry *dentry, *parent = 0;
-	__u32 zero = 0;
-	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &copy);
 
 	if (!s)
 		return 0;
@@ -139,7 +138,7 @@ static __noinline int walk_path(struct scratch *s, struct vfsmount *mnt, struct 
 	enter_mount(s, mnt);
 	prepend_deleted(s, dentry);
 	for (int i = 0; i < WALK_STEPS; i++) {
-		more = walk_step();
+		more = walk_step(s->copy);
 		if (!more)
 			break;
 	}

@@ -40,6 +40,12 @@ struct process {
 
 #define PROCESS_EXECVE 0x1 /* this image came from execve (else only forked) */
 #define PROCESS_IN_INIT_TREE 0x2
+/* The other bits: with PROCESS_EXECVE, the low bits of the task's `self_exec_id`, which counts execs; 0 if the agent
+ * entered the process. */
+#define PROCESS_EXEC_SHIFT 8
+
+/* Copies of the program for exec. */
+#define EXEC_COPIES 3
 
 /* Value of RECORD_EXEC: the new image's `start` is header.time. Followed by `filename_len`, `cwd_len`,
  * `cgroup_len` and `args_len` bytes of text without NUL at their ends, then padding to 8. */
@@ -128,7 +134,6 @@ struct exit_record {
 enum loss {
 	LOST_PROCESS = 0, /* the map `processes` is full: the process is not followed */
 	/* 1..5, enum record_kind: the ring buffer was full */
-	LOST_SCRATCH = 6, /* an exec's record was not built: two execs at once on one CPU (PREEMPT_RT) */
 	LOSSES = 8,
 };
 

@@ -68,6 +68,8 @@ fn structures_and_constants_are_the_same_in_c() {
         PROCESS_WORDS
         PROCESS_EXECVE
         PROCESS_IN_INIT_TREE
+        PROCESS_EXEC_SHIFT
+        EXEC_COPIES
         EXEC_FORKED
         EXEC_IN_INIT_TREE
         EXEC_MISSED
@@ -119,7 +121,6 @@ fn structures_and_constants_are_the_same_in_c() {
         ("NAMESPACE_CGROUP", NamespaceKind::Cgroup as usize),
         ("NAMESPACE_USER", NamespaceKind::User as usize),
         ("LOST_PROCESS", Loss::Process as usize),
-        ("LOST_SCRATCH", Loss::Scratch as usize),
     ] {
         writeln!(out, "_Static_assert({name} == {number}, \"{name}\");").unwrap();
     }

@@ -7,6 +7,8 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::{BtfError, EbpfError};
 
+use crate::kernel::Errno;
+
 /// Lines of a verifier's log that are kept: its end says what is wrong.
 const LOG_LINES: usize = 15;
 
@@ -95,6 +97,15 @@ pub enum BaseError {
     /// The agent has too many files open.
     #[error("cannot duplicate the descriptor of a map: raise the agent's limit of open files")]
     Descriptor(#[source] io::Error),
+    /// The kernel does not tell of a program.
+    #[error("cannot read how often the kernel skipped the program {program}")]
+    Skipped {
+        /// Name of the program.
+        program: &'static str,
+        /// The system's answer.
+        #[source]
+        source: Errno,
+    },
     /// Waiting for records failed.
     #[error("cannot wait for records of the ring buffer")]
     Wait(#[source] io::Error),

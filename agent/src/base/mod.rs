@@ -1,7 +1,7 @@
 //! In: the embedded object of the fixed programs. Out: its maps for the loader of policies, a reader of its
 //! records, counters of what was lost.
 //!
-//! Guarantees: when [`Base::load`] returns, all three programs run; when the [`Base`] is dropped, none does, but for
+//! Guarantees: when [`Base::load`] returns, all its programs run; when the [`Base`] is dropped, none does, but for
 //! those that were pinned.
 
 mod bits;
@@ -17,8 +17,9 @@ use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use bpf_programs::BASE_OBJECT;
-use bpf_programs::layout::{BaseConfig, Loss, ProcessEntry, RecordKind, bytes_of, take};
+use bpf_programs::layout::{BaseConfig, EXEC_COPIES, Loss, ProcessEntry, RecordKind, bytes_of, take};
 
+use crate::kernel::recursion_misses;
 use crate::pins::PinDirectory;
 
 pub use bits::{BitsChange, WordChange};
@@ -64,6 +65,8 @@ pub enum BaseMap {
 pub struct Base {
     /// Holds the programs and their links; what is left of its maps.
     ebpf: Ebpf,
+    /// Whether the copies are attached, too.
+    copies: bool,
     events: RecordReader,
     processes: HashMap<MapData, u32, [u8; size_of::<ProcessEntry>()]>,
     lost: PerCpuArray<MapData, u64>,
@@ -85,13 +88,29 @@ struct SharedFds {
     config: OwnedFd,
 }
 
-/// Programs with the tracepoint each is for. An exit is followed before anything can be born, so that no entry
+/// Programs with the tracepoint each is for, copies last. An exit is followed before anything can be born, so that no entry
 /// outlives its process.
-const TRACEPOINTS: [(&str, &str); 3] = [
-    ("process_exit", "sched_process_exit"),
-    ("process_exec", "sched_process_exec"),
-    ("process_fork", "sched_process_fork"),
+const TRACEPOINTS: [(&str, &str, &[&str]); 3] = [
+    ("process_exit", "sched_process_exit", &["process_exit_2"]),
+    ("process_exec", "sched_process_exec", &["process_exec_2", "process_exec_3"]),
+    ("process_fork", "sched_wakeup_new", &[]),
 ];
+
+/// Programs to attach, in this order, with their tracepoints.
+fn programs(copies: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    TRACEPOINTS.into_iter().flat_map(move |(first, tracepoint, others)| {
+        let others = if copies { others } else { &[] };
+        std::iter::once(first).chain(others.iter().copied()).map(move |program| (program, tracepoint))
+    })
+}
+
+/// Those that are skipped last.
+fn last_copies(copies: bool) -> impl Iterator<Item = &'static str> {
+    let last = move |(first, _, others): (_, _, &[&'static str])| {
+        others.last().copied().filter(|_| copies).unwrap_or(first)
+    };
+    TRACEPOINTS.into_iter().map(last)
+}
 
 const SET_PROCESS_BITS: &str = "set_process_bits";
 
@@ -105,25 +124,27 @@ impl Base {
     /// there are removed. Those that cannot stay are in [`Base::unpinned`].
     pub fn load_to_stay(options: &BaseOptions, pins: Option<&PinDirectory>) -> Result<Base, BaseError> {
         readiness::check(options)?;
+        let copies = readiness::tracepoints_are_preemptible();
         let btf = Btf::from_sys_fs().map_err(error::no_btf)?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .map_max_entries("events", options.ring_bytes)
             .map_max_entries("processes", options.processes)
+            .map_max_entries("scratch", if copies { EXEC_COPIES } else { 1 })
             .load(BASE_OBJECT)
             .map_err(|error| error::object(error, options.ring_bytes))?;
-        for (program, tracepoint) in TRACEPOINTS {
+        for (program, tracepoint) in programs(copies) {
             let loaded: &mut BtfTracePoint = program_of(&mut ebpf, program)?;
             loaded.load(tracepoint, &btf).map_err(|error| error::load(program, error))?;
         }
         let setter: &mut RawTracePoint = program_of(&mut ebpf, SET_PROCESS_BITS)?;
         setter.load().map_err(|error| error::load(SET_PROCESS_BITS, error))?;
-        let mut base = Base::with_maps(ebpf)?;
+        let mut base = Base::with_maps(ebpf, copies)?;
         base.attach(pins)?;
         Ok(base)
     }
 
-    fn with_maps(mut ebpf: Ebpf) -> Result<Base, BaseError> {
+    fn with_maps(mut ebpf: Ebpf, copies: bool) -> Result<Base, BaseError> {
         let shared = SharedFds {
             events: fd_of(&ebpf, "events")?,
             processes: fd_of(&ebpf, "processes")?,
@@ -137,11 +158,21 @@ impl Base {
         let processes = take_map(&mut ebpf, "processes")?;
         let lost = take_map(&mut ebpf, "lost")?;
         let config = take_map(&mut ebpf, "config")?;
-        Ok(Base { ebpf, events, processes, lost, config, shared, pinned: Vec::new(), unpinned: Vec::new() })
+        Ok(Base {
+            ebpf,
+            copies,
+            events,
+            processes,
+            lost,
+            config,
+            shared,
+            pinned: Vec::new(),
+            unpinned: Vec::new(),
+        })
     }
 
     fn attach(&mut self, pins: Option<&PinDirectory>) -> Result<(), BaseError> {
-        for (program, tracepoint) in TRACEPOINTS {
+        for (program, tracepoint) in programs(self.copies) {
             let link = self.attach_one(program, tracepoint)?;
             if let Some(pins) = pins {
                 self.pin(program, tracepoint, link, pins)?;
@@ -279,8 +310,19 @@ impl Base {
             fork: read(RecordKind::Fork as u32)?,
             exit: read(RecordKind::Exit as u32)?,
             process: read(Loss::Process as u32)?,
-            scratch: read(Loss::Scratch as u32)?,
+            skipped: self.skipped()?,
         })
+    }
+
+    fn skipped(&self) -> Result<u64, BaseError> {
+        let mut sum = 0;
+        for name in last_copies(self.copies) {
+            let program = self.ebpf.program(name).ok_or(BaseError::Missing { what: name })?;
+            let fd = program.fd().map_err(|source| error::load(name, source))?;
+            sum += recursion_misses(fd.as_fd())
+                .map_err(|source| BaseError::Skipped { program: name, source })?;
+        }
+        Ok(sum)
     }
 }
 
@@ -315,20 +357,21 @@ pub struct Losses {
     pub exit: u64,
     /// Processes not followed: the map `processes` was full.
     pub process: u64,
-    /// Execs not reported: two at once on one CPU, which only PREEMPT_RT kernels let happen.
-    pub scratch: u64,
+    /// Execs, exits and births that the kernel did not show, as tasks were preempted inside of the programs for them
+    /// (`recursion_misses` of `bpf_prog_info`, Linux 5.12): the process is taken for its former image, or for alive.
+    pub skipped: u64,
 }
 
 impl Losses {
     /// Those that leave a process in the cache which is there no more: the end of an image was in them, or its process
     /// is not followed.
     pub fn ends(&self) -> u64 {
-        self.exit + self.exec + self.process + self.scratch
+        self.exit + self.exec + self.process + self.skipped
     }
 
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.exec + self.exec_data + self.fork + self.exit + self.process + self.scratch
+        self.exec + self.exec_data + self.fork + self.exit + self.process + self.skipped
     }
 }
 
@@ -364,7 +407,7 @@ mod tests {
 
     #[test]
     fn what_leaves_images_behind_is_told_apart() {
-        let losses = Losses { exec: 1, exec_data: 2, fork: 4, exit: 8, process: 16, scratch: 32 };
+        let losses = Losses { exec: 1, exec_data: 2, fork: 4, exit: 8, process: 16, skipped: 32 };
         assert_eq!((losses.ends(), losses.total()), (1 + 8 + 16 + 32, 63));
     }
 }

@@ -9,6 +9,10 @@ use rustix::io::Errno;
 
 use super::BaseError;
 
+/// A wake-up from inside of a program invites its preemption, so the fixed programs leave it to the reader to look for what
+/// they wrote.
+pub const LOOK: Duration = Duration::from_millis(50);
+
 /// The one reader of the ring buffer.
 pub struct RecordReader {
     ring: RingBuf<MapData>,
@@ -19,9 +23,11 @@ impl RecordReader {
         RecordReader { ring }
     }
 
-    /// Waits until there is a record, at most `timeout`. False: there is none. A signal ends the wait early.
+    /// Waits until there is a record, at most `timeout` or [`LOOK`]: records of the fixed programs wake nobody. False: none
+    /// is known of. A signal ends the wait early.
     pub fn wait(&self, timeout: Duration) -> Result<bool, BaseError> {
         let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
+        let timeout = timeout.min(LOOK);
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),

@@ -3,6 +3,7 @@
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::system::uname;
 
 use super::{BaseError, BaseOptions};
 
@@ -18,6 +19,18 @@ pub(super) fn check(options: &BaseOptions) -> Result<(), BaseError> {
     Ok(())
 }
 
+/// Whether a task can be preempted inside of a tracepoint's program: from Linux 7.0 on, if the kernel is preemptible, which
+/// many can be made at boot.
+pub(super) fn tracepoints_are_preemptible() -> bool {
+    preemptible_in(&uname().release().to_string_lossy())
+}
+
+/// A release that is none of Linux's is taken for a new one.
+fn preemptible_in(release: &str) -> bool {
+    let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_none_or(|major| major >= 7)
+}
+
 fn lift_memlock() -> io::Result<()> {
     let unlimited = Rlimit { current: None, maximum: None };
     if getrlimit(Resource::Memlock) == unlimited {
@@ -29,6 +42,19 @@ fn lift_memlock() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tracepoints_are_preemptible_from_7_0_on() {
+        for (release, expected) in [
+            ("5.10.0-41-amd64", false),
+            ("6.19.3", false),
+            ("7.0.1-rt2", true),
+            ("10.1.0", true),
+            ("next", true),
+        ] {
+            assert_eq!(preemptible_in(release), expected, "{release}");
+        }
+    }
 
     #[test]
     fn ring_sizes_are_checked_before_the_kernel_is_asked() {

@@ -156,7 +156,7 @@ fn losses(registry: &mut Registry, reading: &Reading) {
         ("fork", losses.fork),
         ("exit", losses.exit),
         ("process", losses.process),
-        ("scratch", losses.scratch),
+        ("skipped", losses.skipped),
         ("undecodable", reading.totals.undecodable),
         ("malformed", reading.totals.cache.malformed),
     ] {

@@ -4,18 +4,13 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 use api::artefact::Flavour;
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::attr::{Attr, Command};
 use super::perf::{PerfLink, attach_kprobe, attach_tracepoint};
 use super::spec::{AttachError, AttachPoint, AttachStep, MapShape, MapType, ProgramMemory, ProgramSpec};
-use super::{Errno, Kernel, Rejection, fdinfo, load};
-
-/// Instead of a grace period of RCU, where none can be asked for: they last some 10 ms.
-const GRACE: Duration = Duration::from_millis(200);
+use super::{Errno, Kernel, Rejection, fdinfo, grace, load};
 
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
@@ -107,10 +102,20 @@ fn object_info(fd: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), Errno> {
 }
 
 /// One member of `struct bpf_prog_info`.
-fn program_info<const SIZE: usize>(program: &OwnedFd, at: usize) -> Result<[u8; SIZE], Errno> {
+fn program_info<const SIZE: usize>(program: BorrowedFd<'_>, at: usize) -> Result<[u8; SIZE], Errno> {
     let mut info = vec![0; at + SIZE];
-    object_info(program.as_fd(), &mut info)?;
+    object_info(program, &mut info)?;
     info.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(Errno::EINVAL)
+}
+
+/// Calls in which the kernel skipped a program, as it ran already on that CPU: `recursion_misses` of `bpf_prog_info`, 0
+/// before Linux 5.12.
+///
+/// # Errors
+/// The descriptor is not a program's.
+pub fn recursion_misses(program: BorrowedFd<'_>) -> Result<u64, Errno> {
+    // …, run_time_ns, run_cnt, recursion_misses. A kernel that does not know the member leaves it zero.
+    program_info::<8>(program, 208).map(u64::from_ne_bytes)
 }
 
 fn c_path(path: &Path) -> Result<std::ffi::CString, Errno> {
@@ -250,21 +255,17 @@ impl Kernel for Linux {
 
     fn program_memory(&self, program: &OwnedFd) -> Result<ProgramMemory, Errno> {
         // struct bpf_prog_info: type, id, tag[8], jited_prog_len, …
-        let jited = program_info::<4>(program, 16)?;
+        let jited = program_info::<4>(program.as_fd(), 16)?;
         let jited = u64::from(u32::from_ne_bytes(jited));
         Ok(ProgramMemory { program: fdinfo::memlock(program.as_fd())?, jited })
     }
 
     fn program_missed(&self, program: &OwnedFd) -> Result<u64, Errno> {
-        // …, run_time_ns, run_cnt, recursion_misses. A kernel that does not know the member leaves it zero.
-        program_info::<8>(program, 208).map(u64::from_ne_bytes)
+        recursion_misses(program.as_fd())
     }
 
     fn await_calls(&self) {
-        // `synchronize_rcu`, kernel/sched/membarrier.c. Refused on hosts with `nohz_full`: there, time has to do.
-        if membarrier(MembarrierCommand::Global).is_err() {
-            std::thread::sleep(GRACE);
-        }
+        grace::wait(self);
     }
 
     fn test_run(&self, program: &OwnedFd, args: &[u64]) -> Result<u32, Errno> {

@@ -10,9 +10,9 @@ use api::profile::{KernelProfile, TracepointFormat};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::btf::Names;
 use super::{Places, ProbeError, ProbeNote, Scope, btf_path, probe_for, read_btf, symbols, tracefs};
 use crate::kernel::Kernel;
+use crate::kernel::btf::Names;
 
 /// The profile of the running kernel.
 #[derive(Debug, Clone)]

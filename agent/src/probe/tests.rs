@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::kernel::btf::fixture;
 use crate::kernel::fake::{Call, FakeKernel};
 use crate::kernel::insn::{call, cmpxchg64};
 
@@ -17,10 +18,7 @@ impl Host {
         let host = Host { root };
         let functions =
             ["security_syslog", "__x64_sys_sethostname", "__arm64_sys_sethostname", "bpf_lsm_bpf"];
-        host.write(
-            "sys/kernel/btf/vmlinux",
-            &btf::fixture::btf(&functions, &["btf_trace_sched_process_exit"]),
-        );
+        host.write("sys/kernel/btf/vmlinux", &fixture::btf(&functions, &["btf_trace_sched_process_exit"]));
         host.write("sys/kernel/security/lsm", b"lockdown,yama,bpf");
         host.write("sys/kernel/security/lockdown", b"none [integrity] confidentiality\n");
         host.write("sys/devices/system/cpu/possible", b"0-3\n");

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use api::artefact::Flavour;
 
-use super::btf::Names;
 use super::{Places, ProbeError, host};
+use crate::kernel::btf::Names;
 use crate::kernel::insn::{
     INSN_SIZE, add_imm, call, cmpxchg64, exit, load_map_value, mov, mov_imm, store32_imm, store64_imm,
 };

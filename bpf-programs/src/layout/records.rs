@@ -13,6 +13,12 @@ pub const PROCESS_EXECVE: u32 = 0x1;
 /// [`ProcessEntry::flags`]: descends from its pid namespace's first process.
 pub const PROCESS_IN_INIT_TREE: u32 = 0x2;
 
+/// [`ProcessEntry::flags`]: from this bit on, what identifies the exec among those of the process.
+pub const PROCESS_EXEC_SHIFT: u32 = 8;
+
+/// Copies of the program for exec, each with an element of `scratch` of its own.
+pub const EXEC_COPIES: u32 = 3;
+
 /// The replaced image came from a fork, not from an exec.
 pub const EXEC_FORKED: u16 = 0x1;
 
@@ -574,6 +580,4 @@ impl ArgKind {
 pub enum Loss {
     /// The map `processes` is full: the process is not followed.
     Process = 0,
-    /// An exec's record was not built: two execs at once on one CPU.
-    Scratch = 6,
 }

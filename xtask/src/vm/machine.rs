@@ -120,8 +120,9 @@ impl Machine {
             "-cpu",
             "max",
         ]);
-        let threads = if self.cpus > 1 && !self.icount { "multi" } else { "single" };
-        command.args(["-accel", &format!("tcg,thread={threads}")]);
+        // Also for several CPUs: QEMU before 8.1 reads code before it protects the page, so that of code which another CPU
+        // is patching (attaching does) it can keep a translation of half of it: the kernel panics at a left-over int3.
+        command.args(["-accel", "tcg,thread=single"]);
         command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
         let log = if self.log { LOG_ALL } else { LOG_WARNINGS };
         let mut append = format!("{KERNEL_ARGS} {log} {}", self.append);

@@ -1,0 +1,50 @@
+//! In: a moment. Out: it is long enough ago that calls which had begun before have left the programs attached then.
+//!
+//! Two things keep a call at old programs: being between them on a CPU, which a grace period of RCU ends; and, on
+//! preemptible kernels, having been preempted there, in a trampoline, which only a grace period of RCU tasks does (each
+//! task has given up its CPU by itself, or has been in user space). No system call asks for the latter, but the kernel
+//! waits for one when the last program leaves a trampoline (`ftrace_shutdown`, kernel/trace/ftrace.c, if built with
+//! CONFIG_PREEMPTION), before the descriptor of its link is closed. So one is attached and detached, where nobody passes.
+
+use std::fs;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use api::artefact::Flavour;
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::btf::Names;
+use super::insn::{exit, mov_imm};
+use super::{AttachPoint, Kernel, ProgramSpec};
+
+/// Instead of a grace period of RCU, where none can be asked for: they last some 10 ms.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Called by nothing but tests of the kernel's BPF (net/bpf/test_run.c, Linux 5.5).
+const FUNCTION: &str = "bpf_fentry_test1";
+
+/// Waits for both.
+pub fn wait(kernel: &impl Kernel) {
+    // `synchronize_rcu`, kernel/sched/membarrier.c. Refused on hosts with `nohz_full`: there, time has to do.
+    if membarrier(MembarrierCommand::Global).is_err() {
+        std::thread::sleep(GRACE);
+    }
+    // A kernel that does not take the program has no trampolines either.
+    let _ = pass_a_trampoline(kernel);
+}
+
+fn pass_a_trampoline(kernel: &impl Kernel) -> Option<()> {
+    let insns = [mov_imm(0, 0), exit()].concat();
+    let spec = ProgramSpec { flavour: Flavour::Fentry, btf_id: function()?, insns: &insns, name: "grace" };
+    let program = kernel.program_load(&spec).ok()?;
+    let link = kernel.attach(&program, &AttachPoint { flavour: Flavour::Fentry, target: "" }).ok()?;
+    kernel.detach(link).ok()
+}
+
+fn function() -> Option<u32> {
+    static FOUND: OnceLock<Option<u32>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let btf = fs::read("/sys/kernel/btf/vmlinux").ok()?;
+        Names::read(&btf).ok()?.function(FUNCTION)
+    })
+}
