@@ -6,7 +6,7 @@ SHELL = /bin/bash
 
 # Where Debian has no clang-14 any more, its own clang compiles the fixed programs.
 CARGO = env $(shell command -v clang-14 >/dev/null || echo FERRAGON_CLANG=clang) cargo
-STEPS = 10
+STEPS = 11
 START := $(shell date +%s)
 clock = "$$(date +%T)" "$$(($$(date +%s) - $(START)))"
 say = @printf '\n=== %s (after %d s)  step $(1)/$(STEPS): %s\n' $(clock) '$(subst ','\'',$(2))' >&2
@@ -48,6 +48,8 @@ test: setup
 	$(CARGO) xtask size
 	$(call say,10,real kernels in VMs)
 	$(CARGO) xtask e2e
+	$(call say,11,the chart on a real Kubernetes whose nodes are VMs: installed$(comma) upgraded$(comma) rolled back$(comma) taken away)
+	$(CARGO) xtask cluster promises
 	@printf '\n=== %s (after %d s)  all tests passed\n' $(clock) >&2
 
 comma := ,

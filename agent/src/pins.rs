@@ -165,7 +165,10 @@ impl PinDirectory {
     /// # Errors
     /// The first that resisted; the others are removed.
     pub fn remove_own(&self) -> Result<usize, PinError> {
-        remove(&self.root, |instance| instance == self.own)
+        let removed = remove(&self.root, |instance| instance == self.own)?;
+        // Another instance may still be there.
+        let _ = fs::remove_dir(&self.root);
+        Ok(removed)
     }
 }
 
@@ -322,7 +325,7 @@ mod tests {
         assert_eq!(third.remove_older(10).unwrap(), 1);
         assert!(!newer.own.exists());
         assert_eq!(third.remove_own().unwrap(), 1);
-        assert!(!third.own.exists());
+        assert!(!third.own.exists() && !third.root.exists());
     }
 
     #[test]

@@ -56,12 +56,16 @@ fn keep_in(
 ) -> Result<PathBuf> {
     let tell = || format!("writing into {}", parent.display());
     fs::create_dir_all(parent).with_context(tell)?;
+    let folder = parent.join(format!("{kind}-{digest}"));
+    // Most calls: no lock, so that many processes at once do not wait for each other. What was just used is not removed.
+    if folder.is_dir() && File::create(folder.join(USED)).is_ok() {
+        return Ok(folder);
+    }
     let lock = File::create(parent.join(format!("{kind}.lock"))).with_context(tell)?;
     if lock.try_lock().is_err() {
         eprintln!("cluster: waiting while another process makes {kind} …");
         lock.lock().with_context(|| format!("locking {kind} in {}", parent.display()))?;
     }
-    let folder = parent.join(format!("{kind}-{digest}"));
     if !folder.is_dir() {
         let work =
             tempfile::Builder::new().prefix(&format!(".{kind}-")).tempdir_in(parent).with_context(tell)?;
@@ -129,6 +133,9 @@ mod tests {
         let fill = |dir: &std::path::Path| Ok(fs::write(dir.join("a"), "1")?);
         let made = keep_in(parent.path(), "x", &key, fill).unwrap();
         let again = keep_in(parent.path(), "x", &key, |_| panic!("made twice")).unwrap();
+        let busy = fs::File::open(parent.path().join("x.lock")).unwrap();
+        busy.lock().unwrap();
+        keep_in(parent.path(), "x", &key, |_| panic!("made twice")).unwrap();
         assert_eq!((made.clone(), "1".to_owned()), (again, fs::read_to_string(made.join("a")).unwrap()));
     }
 
@@ -137,12 +144,11 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let key = |number: u8| digest([&[number][..]]);
         keep_in(parent.path(), "x-1", &key(0), |_| Ok(())).unwrap();
+        fs::create_dir(parent.path().join(".x-aB3dE6")).unwrap();
         for number in 0..4 {
             keep_in(parent.path(), "x", &key(number), |_| Ok(())).unwrap();
             sleep(Duration::from_millis(20));
         }
-        fs::create_dir(parent.path().join(".x-aB3dE6")).unwrap();
-        keep_in(parent.path(), "x", &key(3), |_| Ok(())).unwrap();
         let left = |prefix: &str| {
             let names = fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();

@@ -7,14 +7,14 @@ if ! helm -n ferragon status ferragon >/dev/null 2>&1; then
 	for node in $(nodes); do
 		loaded "$node" >"$SHARED/loaded-$node"
 	done
-	helm install ferragon "$CHART" --namespace ferragon --create-namespace --set image.pullPolicy=Never --set webhook.timeoutSeconds=30 --wait --timeout 6m
+	install
 fi
 images "$(sed -n 's/^appVersion: *"\?\([^"]*\)"\?$/\1/p' "$CHART/Chart.yaml")"
 for name in tracingpolicies tracingpoliciesnamespaced; do
 	kubectl wait --for=condition=Established "crd/$name.cilium.io" --timeout=60s
 done
-authority=$(kubectl get validatingwebhookconfiguration ferragon -o jsonpath='{.webhooks[0].clientConfig.caBundle}')
-[[ $authority ]] || fail "the webhook has no caBundle"
+authority() { [[ $(kubectl get validatingwebhookconfiguration ferragon -o jsonpath='{.webhooks[0].clientConfig.caBundle}') ]]; }
+eventually 60 authority
 
 all_nodes() {
 	ferra get nodes >nodes

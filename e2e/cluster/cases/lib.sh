@@ -23,6 +23,9 @@ eventually() {
 
 ferragon() { kubectl -n ferragon "$@"; }
 nodes() { kubectl get nodes -o name | sed 's|node/||'; }
+install() {
+	helm install ferragon "$CHART" --namespace ferragon --create-namespace --set image.pullPolicy=Never --set webhook.timeoutSeconds=30 --wait --timeout 6m
+}
 ready() { kubectl wait --for=condition=Ready "tracingpolicy/$1" --timeout="${2:-240}s" >/dev/null; }
 
 # victims: a pod on every node, with a file that policies of the cases protect.
