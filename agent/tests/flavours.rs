@@ -222,8 +222,9 @@ fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
     // A call is bound to its return programs when it begins: one that is inside at a switch may be missed.
     let allowed = if hook.is_at_return() { SWITCHES } else { 0 };
     assert!(missed <= allowed, "{hook}: {missed} of {calls} calls were seen by neither program");
-    // Both programs see what happens while they overlap.
-    assert!(counted <= calls + calls / 4 + SWITCHES, "{hook}: {counted} counted of {calls} calls");
+    // While they overlap, which here is half of the time, both programs see what happens.
+    let twice = if hook.newest_runs_first() { calls } else { 0 };
+    assert!(counted <= calls + twice + SWITCHES, "{hook}: {counted} counted of {calls} calls");
     loader.apply(&[]);
     // It is gone: a denied operation works again, an allowed one has always worked.
     assert_eq!((trial.act)(), trial.result == 0, "{hook}: after its removal");

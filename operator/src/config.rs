@@ -42,12 +42,23 @@ pub struct Config {
     /// Refuse a policy that some kernel of the fleet cannot run, instead of warning.
     #[arg(long)]
     pub refuse_partly_compatible: bool,
+    /// For the profiles of all kernels of the fleet, encoded, in MiB: a distribution's kernel has 5 to 9 MB, and takes about
+    /// twice of that in memory. Nodes with further kernels are refused.
+    #[arg(long, default_value = "112", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    pub kernel_profiles_mib: u32,
     /// What is logged: error, warn, info, debug, trace, or by part as in `info,operator::status=debug`.
     #[arg(long, default_value = "info", global = true)]
     pub log_level: String,
     /// How it is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// [`Config::kernel_profiles_mib`] in bytes.
+    pub fn kernel_bytes(&self) -> usize {
+        usize::try_from(u64::from(self.kernel_profiles_mib) << 20).unwrap_or(usize::MAX)
+    }
 }
 
 /// Something else than running.
@@ -88,6 +99,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Limits;
 
     #[test]
     fn flags_are_as_the_chart_gives_them() {
@@ -103,7 +115,12 @@ mod tests {
             "--certificates=/etc/ferragon/tls",
             "--namespace=n",
             "--agent-node-selector=kubernetes.io/os=linux,pool=",
+            "--kernel-profiles-mib=200",
         ]);
+        assert_eq!(
+            (config.kernel_bytes(), parse(&[]).kernel_bytes()),
+            (200 << 20, Limits::default().kernel_bytes)
+        );
         let labels = [("kubernetes.io/os", "linux"), ("pool", "")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(config.agent_node_selector, labels);

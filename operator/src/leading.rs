@@ -39,6 +39,8 @@ pub struct Leading {
     pub fleet_address: SocketAddr,
     /// ServiceAccount of the agents.
     pub agent_service_account: String,
+    /// See [`Limits::kernel_bytes`].
+    pub kernel_bytes: usize,
     /// Nodes that are to have agents.
     pub agent_nodes: AgentNodes,
     /// What is counted.
@@ -124,7 +126,7 @@ impl Leading {
             policies,
             nodes: self.watched.nodes.clone(),
             fleet: self.fleet.clone(),
-            limits: Limits::default(),
+            limits: Limits { kernel_bytes: self.kernel_bytes, ..Limits::default() },
             stop: term.clone(),
         });
         let gate = drain::gate(self.watched.policies.clone(), role.clone(), policies_out);

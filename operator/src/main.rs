@@ -115,6 +115,7 @@ async fn run(config: Config) -> Result<(), Failure> {
             Candidate::new(client.clone(), &config.namespace, &replica, Times::default(), metrics.clone());
         let leading = Leading {
             client,
+            kernel_bytes: config.kernel_bytes(),
             namespace: config.namespace,
             replica,
             labels,

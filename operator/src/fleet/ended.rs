@@ -24,7 +24,10 @@ pub enum Ended {
     #[error("the operator knows as many nodes as it can")]
     TooManyNodes,
     /// More kernels than are remembered.
-    #[error("the operator knows as many different kernels as it can")]
+    #[error(
+        "the operator knows as many different kernels as it may; raise --kernel-profiles-mib (in the chart \
+         operator.kernelProfilesMiB) and its limit of memory"
+    )]
     TooManyKernels,
     /// Messages come too often.
     #[error("the agent sends too many messages")]

@@ -8,7 +8,7 @@ use policy_compiler::Kernel;
 use policy_compiler::typed::PolicyKey;
 
 use super::compile::{CompiledSet, SetKey, Verdict};
-use super::limits::{IDLE_KERNELS_MAX, KERNEL_BYTES_MAX, KERNELS_MAX};
+use super::limits::{IDLE_KERNELS_MAX, KERNELS_MAX};
 use super::mail::StreamId;
 use crate::model::{KernelDigest, KernelState, NodeName, PolicyDigest};
 
@@ -16,9 +16,11 @@ use crate::model::{KernelDigest, KernelState, NodeName, PolicyDigest};
 pub type Wanted = BTreeMap<PolicyKey, PolicyDigest>;
 
 /// Kernels by digest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kernels {
     by_digest: BTreeMap<KernelDigest, Entry>,
+    /// See [`super::limits::Limits::kernel_bytes`].
+    bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,11 @@ pub struct Brought {
 }
 
 impl Kernels {
+    /// None yet; their profiles may have so many bytes.
+    pub fn new(bytes_max: usize) -> Kernels {
+        Kernels { by_digest: BTreeMap::new(), bytes_max }
+    }
+
     /// The kernel, if its profile is here.
     pub fn get(&self, digest: &KernelDigest) -> Option<&Arc<Kernel>> {
         match self.by_digest.get(digest)? {
@@ -61,7 +68,7 @@ impl Kernels {
             return true;
         }
         let full = self.by_digest.len() >= KERNELS_MAX && !self.drop_idle(node);
-        if full || self.bytes(|known| known.idle_since.is_none()) >= KERNEL_BYTES_MAX {
+        if full || self.bytes(|known| known.idle_since.is_none()) >= self.bytes_max {
             return false;
         }
         self.by_digest.insert(digest, Entry::Missing { asked: None });
@@ -120,7 +127,7 @@ impl Kernels {
 
     /// A profile has been verified and parsed. `false` if it does not fit beside those that have nodes.
     pub fn learn(&mut self, digest: KernelDigest, kernel: Arc<Kernel>, brought: Brought) -> bool {
-        while self.bytes(|_| true).saturating_add(brought.bytes) > KERNEL_BYTES_MAX {
+        while self.bytes(|_| true).saturating_add(brought.bytes) > self.bytes_max {
             if !self.drop_idle(&brought.by) {
                 self.by_digest.remove(&digest);
                 return false;
@@ -218,7 +225,7 @@ mod tests {
     #[test]
     fn the_bytes_of_all_kernels_are_bounded() {
         let (kernel, node) = (kernel(), "other".into());
-        let mut kernels = Kernels::default();
+        let mut kernels = Kernels::new(112 << 20);
         assert!(
             kernels.expect(digest(1), &node) && kernels.learn(digest(1), kernel.clone(), brought("a", 60))
         );
@@ -239,9 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_larger_bound_takes_more_kernels() {
+        let kernel = kernel();
+        for (mib, taken) in [(112, 14), (400, 50)] {
+            let mut kernels = Kernels::new(mib << 20);
+            let learnt = |number: &u8| kernels.learn(digest(*number), kernel.clone(), brought("a", 8));
+            assert_eq!((0..60).filter(learnt).count(), taken);
+        }
+    }
+
+    #[test]
     fn a_node_pushes_out_its_own_kernels_first_and_few_stay_idle() {
         let (kernel, now) = (kernel(), Instant::now());
-        let mut kernels = Kernels::default();
+        let mut kernels = Kernels::new(112 << 20);
         let at = |second| now + Duration::from_secs(second);
         kernels.learn(digest(1), kernel.clone(), brought("good", 30));
         kernels.tidy(|_| false, at(0), Duration::from_secs(600));
@@ -249,7 +266,7 @@ mod tests {
         kernels.tidy(|_| false, at(1), Duration::from_secs(600));
         assert!(kernels.learn(digest(3), kernel.clone(), brought("bad", 60)));
         assert!(kernels.get(&digest(1)).is_some() && kernels.get(&digest(2)).is_none());
-        let mut kernels = Kernels::default();
+        let mut kernels = Kernels::new(112 << 20);
         for number in 0..20 {
             kernels.learn(digest(number), kernel.clone(), brought("a", 1));
             kernels.tidy(|_| false, at(u64::from(number)), Duration::from_secs(600));

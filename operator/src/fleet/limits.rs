@@ -8,11 +8,8 @@
 use std::time::Duration;
 
 /// Distinct kernels that are known at a time, or asked for. If there are more, one without nodes gives way; if there is
-/// none, the node is refused.
-pub const KERNELS_MAX: usize = 32;
-/// Bytes of the encoded profiles of the kernels that are known. A distribution's kernel has 5 to 9 MB, and takes about twice
-/// of that when parsed: 14 such kernels take some 220 MB. Beyond, kernels without nodes give way, then nodes are refused.
-pub const KERNEL_BYTES_MAX: usize = 112 << 20;
+/// none, the node is refused. More than [`Limits::kernel_bytes`] mostly lets be.
+pub const KERNELS_MAX: usize = 128;
 /// Kernels without nodes that are kept for a while, for nodes that start again.
 pub const IDLE_KERNELS_MAX: usize = 4;
 /// Nodes that are remembered: twice what Kubernetes supports in one cluster.
@@ -56,6 +53,10 @@ pub struct Limits {
     pub stream_life: Duration,
     /// After its stream has ended so, a node counts as connected for as long as its agent needs to dial again.
     pub renewal: Duration,
+    /// Bytes of the encoded profiles of the kernels that are known. A distribution's kernel has 5 to 9 MB, and takes about
+    /// twice of that when parsed: 14 such kernels take some 220 MB. Beyond, kernels without nodes give way, then nodes are
+    /// refused.
+    pub kernel_bytes: usize,
     /// Messages at once on one stream, besides chunks of profiles; two per second come back.
     pub messages: u32,
     /// Nodes that have gone, and kernels without nodes, are forgotten after.
@@ -83,6 +84,7 @@ impl Default for Limits {
             streams_per_minute: 30,
             stream_life: Duration::from_secs(30 * 60),
             renewal: Duration::from_secs(60),
+            kernel_bytes: 112 << 20,
             messages: 64,
             forget_after: Duration::from_secs(600),
             retry_after: Duration::from_secs(600),

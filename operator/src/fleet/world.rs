@@ -42,11 +42,11 @@ impl World {
     /// No node has said hello yet.
     pub fn new(limits: Limits, policies: Policies, labels: Nodes) -> World {
         World {
+            kernels: Kernels::new(limits.kernel_bytes),
             limits,
             selector: Selector::new(&policies),
             policies,
             labels,
-            kernels: Kernels::default(),
             cache: Cache::default(),
             nodes: BTreeMap::new(),
             starts: HashMap::new(),

@@ -46,6 +46,7 @@ fn chart_agents_and_the_operator_agree_on_the_nodes_of_agents() {
     let rendered =
         render("agent: {nodeSelector: {pool: \"7\"}}\noperator: {nodeSelector: {zone: a}}").unwrap();
     assert!(rendered.contains("- --agent-node-selector=kubernetes.io/os=linux\n"), "{rendered}");
+    assert!(rendered.contains("- --kernel-profiles-mib=112\n"), "{rendered}");
     assert!(rendered.contains("- --agent-node-selector=pool=7\n"), "{rendered}");
     assert!(
         rendered.contains("nodeSelector:\n        kubernetes.io/os: linux\n        pool: \"7\"\n"),
