@@ -21,7 +21,7 @@ use api::artefact::{
 
 const GET_CURRENT_PID_TGID: i32 = 14;
 /// Times that each hook's program is replaced while it is hammered.
-const SWITCHES: u64 = 20;
+const SWITCHES: u64 = 8;
 
 fn probed() -> Probed {
     let probed = probe(&Linux::new().unwrap(), &Places::host(), &[])
@@ -220,7 +220,9 @@ fn exercise(loader: &mut Loader, flavour: Flavour, trial: &Trial) {
     assert_eq!(escaped, 0, "{hook}: the program's result did not come through");
     let missed = calls.saturating_sub(counted);
     // A call is bound to its return programs when it begins: one that is inside at a switch may be missed.
-    let allowed = if hook.is_at_return() { SWITCHES } else { 0 };
+    let at_return = if hook.is_at_return() { SWITCHES } else { 0 };
+    // Where tracepoints are preempted, the kernel skips some, and counts them.
+    let allowed = at_return + loader.missed().unwrap().get(&hook).copied().unwrap_or(0);
     assert!(missed <= allowed, "{hook}: {missed} of {calls} calls were seen by neither program");
     // While they overlap, which here is half of the time, both programs see what happens.
     let twice = if hook.newest_runs_first() { calls } else { 0 };
