@@ -18,6 +18,7 @@ mod load;
 mod memory;
 mod perf;
 mod spec;
+pub mod trivial;
 
 use std::path::Path;
 

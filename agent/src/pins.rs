@@ -165,10 +165,7 @@ impl PinDirectory {
     /// # Errors
     /// The first that resisted; the others are removed.
     pub fn remove_own(&self) -> Result<usize, PinError> {
-        let removed = remove(&self.root, |instance| instance == self.own)?;
-        // Another instance may still be there.
-        let _ = fs::remove_dir(&self.root);
-        Ok(removed)
+        remove(&self.root, |instance| instance == self.own)
     }
 }
 
@@ -206,8 +203,8 @@ fn remove(root: &Path, chosen: impl Fn(&Path) -> bool) -> Result<usize, PinError
         keep(fs::remove_dir(&instance).map_err(failed("removing the folder", &instance)));
     }
     // Other instances may still be there.
-    for layout in layouts(root) {
-        let _ = fs::remove_dir(layout);
+    for folder in layouts(root).iter().map(PathBuf::as_path).chain([root]) {
+        let _ = fs::remove_dir(folder);
     }
     first.map_or(Ok(removed), Err)
 }

@@ -1,5 +1,4 @@
 # limit: 300
-# cpus: 1
 # Forks and execs in a hurry on one CPU, where tasks are preempted wherever they can be: each process is in the sets of
 # its binary from its first call on.
 mkdir -p /etc/forked /opt/tools
@@ -38,16 +37,11 @@ hammer_execs() {
 	true
 }
 : >through
-cat >hammer.sh <<HAMMER
-rounds=$rounds
-$(declare -f hammer_forks hammer_execs)
-"\$1"
-HAMMER
 hammers=()
 for _ in 1 2 3; do
-	/usr/bin/bash hammer.sh hammer_forks &
+	hammer_forks &
 	hammers+=($!)
-	/usr/bin/bash hammer.sh hammer_execs &
+	hammer_execs &
 	hammers+=($!)
 done
 wait "${hammers[@]}"

@@ -13,9 +13,9 @@ use std::time::Duration;
 use api::artefact::Flavour;
 use rustix::thread::{MembarrierCommand, membarrier};
 
+use super::Kernel;
 use super::btf::Names;
-use super::insn::{exit, mov_imm};
-use super::{AttachPoint, Kernel, ProgramSpec};
+use super::trivial::attach_and_detach;
 
 /// Instead of a grace period of RCU, where none can be asked for: they last some 10 ms.
 const GRACE: Duration = Duration::from_millis(200);
@@ -30,15 +30,9 @@ pub fn wait(kernel: &impl Kernel) {
         std::thread::sleep(GRACE);
     }
     // A kernel that does not take the program has no trampolines either.
-    let _ = pass_a_trampoline(kernel);
-}
-
-fn pass_a_trampoline(kernel: &impl Kernel) -> Option<()> {
-    let insns = [mov_imm(0, 0), exit()].concat();
-    let spec = ProgramSpec { flavour: Flavour::Fentry, btf_id: function()?, insns: &insns, name: "grace" };
-    let program = kernel.program_load(&spec).ok()?;
-    let link = kernel.attach(&program, &AttachPoint { flavour: Flavour::Fentry, target: "" }).ok()?;
-    kernel.detach(link).ok()
+    if let Some(function) = function() {
+        attach_and_detach(kernel, Flavour::Fentry, function, "");
+    }
 }
 
 fn function() -> Option<u32> {

@@ -10,13 +10,11 @@ use api::artefact::Flavour;
 use super::{Places, ProbeError, host};
 use crate::kernel::btf::Names;
 use crate::kernel::insn::{
-    INSN_SIZE, add_imm, call, cmpxchg64, exit, load_map_value, mov, mov_imm, store32_imm, store64_imm,
+    add_imm, call, cmpxchg64, exit, load_map_value, mov, mov_imm, store32_imm, store64_imm,
 };
-use crate::kernel::{AttachPoint, Errno, Kernel, MapShape, MapType, ProgramSpec};
+use crate::kernel::trivial::{IGNORE, Insn, attach_and_detach, load};
+use crate::kernel::{AttachPoint, Errno, Kernel, MapShape, MapType};
 
-type Insn = [u8; INSN_SIZE];
-
-const IGNORE: [Insn; 2] = [mov_imm(0, 0), exit()];
 /// Functions with a security hook that only administration reaches; the first that a kernel has is tried.
 const FUNCTIONS: [&str; 3] = ["security_syslog", "security_settime64", "security_quotactl"];
 /// System calls that only administration makes.
@@ -74,25 +72,26 @@ pub fn abilities(kernel: &impl Kernel, names: &Names<'_>, places: &Places) -> Ab
         Flavour::Unspecified => false,
         Flavour::Lsm => lsm == Lsm::Called,
         Flavour::Fentry | Flavour::Fexit | Flavour::FmodRet => {
-            function(names).is_some_and(|(_, id)| try_attach(kernel, *flavour, id, ""))
+            function(names).is_some_and(|(_, id)| attach_and_detach(kernel, *flavour, id, ""))
         }
         Flavour::Kprobe | Flavour::Kretprobe => {
-            function(names).is_some_and(|(name, _)| try_attach(kernel, *flavour, 0, name))
+            function(names).is_some_and(|(name, _)| attach_and_detach(kernel, *flavour, 0, name))
         }
         Flavour::TpBtf => {
             let ids = TRACEPOINTS.iter().find_map(|name| names.typedef(&format!("btf_trace_{name}")));
-            ids.is_some_and(|id| try_attach(kernel, *flavour, id, ""))
+            ids.is_some_and(|id| attach_and_detach(kernel, *flavour, id, ""))
         }
-        Flavour::RawTp => TRACEPOINTS.iter().any(|name| try_attach(kernel, *flavour, 0, name)),
+        Flavour::RawTp => TRACEPOINTS.iter().any(|name| attach_and_detach(kernel, *flavour, 0, name)),
         Flavour::Tracepoint => {
-            let works = |name: &&str| try_attach(kernel, *flavour, 0, &format!("sched/{name}"));
+            let works = |name: &&str| attach_and_detach(kernel, *flavour, 0, &format!("sched/{name}"));
             places.tracefs.is_some() && TRACEPOINTS.iter().any(works)
         }
     };
     Abilities {
         flavours: FLAVOURS.into_iter().filter(works).collect(),
         lsm_attaches: lsm != Lsm::Absent,
-        fmod_ret_syscalls: system_call(names).is_some_and(|id| try_attach(kernel, Flavour::FmodRet, id, "")),
+        fmod_ret_syscalls: system_call(names)
+            .is_some_and(|id| attach_and_detach(kernel, Flavour::FmodRet, id, "")),
         override_return: load(kernel, Flavour::Kprobe, 0, &override_return()).is_some(),
         atomic_fetch: load(kernel, Flavour::RawTp, 0, &compare_exchange()).is_some(),
     }
@@ -126,22 +125,6 @@ fn override_return() -> [Insn; 4] {
 
 fn compare_exchange() -> [Insn; 6] {
     [store64_imm(10, -8, 0), mov_imm(0, 0), mov_imm(1, 1), cmpxchg64(10, -8, 1), mov_imm(0, 0), exit()]
-}
-
-fn load<K: Kernel>(kernel: &K, flavour: Flavour, btf_id: u32, insns: &[Insn]) -> Option<K::Program> {
-    let insns = insns.concat();
-    kernel.program_load(&ProgramSpec { flavour, btf_id, insns: &insns, name: "trial" }).ok()
-}
-
-fn try_attach(kernel: &impl Kernel, flavour: Flavour, btf_id: u32, target: &str) -> bool {
-    let Some(program) = load(kernel, flavour, btf_id, &IGNORE) else {
-        return false;
-    };
-    match kernel.attach(&program, &AttachPoint { flavour, target }) {
-        // A failure to detach leaves nothing behind either: the link is gone with its descriptor.
-        Ok(link) => kernel.detach(link).is_ok(),
-        Err(_) => false,
-    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -32,6 +32,15 @@ fn chart_options_of_the_agent_are_plain_and_none_that_the_chart_owns() {
 }
 
 #[test]
+fn chart_hands_on_the_room_for_kernel_profiles() {
+    for (values, flag) in [("{}", "112"), ("operator: {kernelProfilesMiB: 2048}", "2048")] {
+        let rendered = render(values).unwrap();
+        assert!(rendered.contains(&format!("- --kernel-profiles-mib={flag}\n")), "{rendered}");
+    }
+    assert!(render("operator: {kernelProfilesMiB: 1}").unwrap_err().contains("kernelProfilesMiB"));
+}
+
+#[test]
 fn chart_with_cert_manager_needs_an_issuer() {
     let provider = "certificates: {provider: certManager, certManager: {issuerRef: ";
     for reference in ["{}", "{kind: Issuer}"] {
@@ -46,7 +55,6 @@ fn chart_agents_and_the_operator_agree_on_the_nodes_of_agents() {
     let rendered =
         render("agent: {nodeSelector: {pool: \"7\"}}\noperator: {nodeSelector: {zone: a}}").unwrap();
     assert!(rendered.contains("- --agent-node-selector=kubernetes.io/os=linux\n"), "{rendered}");
-    assert!(rendered.contains("- --kernel-profiles-mib=112\n"), "{rendered}");
     assert!(rendered.contains("- --agent-node-selector=pool=7\n"), "{rendered}");
     assert!(
         rendered.contains("nodeSelector:\n        kubernetes.io/os: linux\n        pool: \"7\"\n"),
