@@ -204,20 +204,20 @@ fn a_process_that_is_not_known_gets_the_sets_of_its_parent_when_it_executes() {
     let (_keep, dir) = folder();
     add_prefix(&watch, &exact(&std::fs::canonicalize("/bin/sh").unwrap()), 10);
     watch.base.use_tables(TABLE_PREFIX).unwrap();
-    let script = "mkfifo go; (read line <go; exec $H sleep 600) & wait";
-    let above = Sleeper::new(&mut shell(script, &dir));
+    // Made here, so that the shell has no other child.
+    assert!(Command::new("mkfifo").arg(dir.join("go")).status().unwrap().success());
+    let above = Sleeper::new(&mut shell("(read line <go; exec $H sleep 600) & wait", &dir));
+    let mut processes: HashMap<_, u32, [u8; size_of::<ProcessEntry>()]> =
+        Map::HashMap(data(&watch, BaseMap::Processes)).try_into().unwrap();
+    // As if its fork had not been seen. `/proc` shows it a little before it is entered.
     let deadline = Instant::now() + Duration::from_secs(30);
     let child = loop {
-        if let Some(child) = child_of(above.0.id()).filter(|_| dir.join("go").exists()) {
+        if let Some(child) = child_of(above.0.id()).filter(|child| processes.remove(child).is_ok()) {
             break child;
         }
         assert!(Instant::now() < deadline, "the shell forks");
         std::thread::sleep(Duration::from_millis(5));
     };
-    // As if its fork had not been seen.
-    let mut processes: HashMap<_, u32, [u8; size_of::<ProcessEntry>()]> =
-        Map::HashMap(data(&watch, BaseMap::Processes)).try_into().unwrap();
-    processes.remove(&child).unwrap();
     std::fs::write(dir.join("go"), "\n").unwrap();
     watch.await_execs(child, 1);
     let entry = watch.base.process(child).unwrap().expect("an entry");
