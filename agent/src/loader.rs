@@ -228,8 +228,10 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         for entry in &artefact.hooks {
             Hook::from_schema(entry).map_err(FailureReason::Schema)?;
         }
-        let next = self.last_program.checked_add(1).filter(|next| *next != api::artefact::ACTIVE_ALL);
-        let id = ProgramId(next.ok_or(FailureReason::TooMany { what: "programs", limit: u32::MAX })?);
+        let next = self.last_program.checked_add(1).filter(|next| *next < api::artefact::OVERLAP);
+        let id = ProgramId(
+            next.ok_or(FailureReason::TooMany { what: "programs", limit: api::artefact::OVERLAP })?,
+        );
         self.last_program = id.0;
         // Before the program can write its first record.
         self.schemas.add(id.0, ProgramSchema { hook: hook.clone(), entries: artefact.hooks.clone() });

@@ -2,7 +2,6 @@
 //!
 //! One session owns everything that this process has in the kernel; closing (or dropping) it takes it all out.
 
-mod overlap;
 mod placing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,7 +23,6 @@ use crate::loader::{
 use crate::pins::{PinDirectory, PinError};
 use crate::process::{CacheCounters, ImageKey, ProcessCache, ScanError};
 
-use overlap::Overlap;
 use placing::Placing;
 
 /// Decoded hooks kept by program id: the ids of programs that were replaced are not asked for much longer. At about
@@ -58,8 +56,6 @@ pub struct Totals {
     pub events: u64,
     /// Hook records that could not be decoded.
     pub undecodable: u64,
-    /// Hook records left out because the call was reported by the program's successor, too.
-    pub repeated: u64,
     /// Of the process cache.
     pub cache: CacheCounters,
     /// Lost by the fixed programs.
@@ -84,7 +80,6 @@ struct Intake {
     hooks: Hooks,
     events: u64,
     errors: DecodeErrors,
-    overlap: Overlap,
 }
 
 impl Session {
@@ -110,8 +105,7 @@ impl Session {
         }
         let hooks = Hooks::new(loader.schemas());
         let events = running.len() as u64;
-        let intake =
-            Intake { cache, hooks, events, errors: DecodeErrors::default(), overlap: Overlap::default() };
+        let intake = Intake { cache, hooks, events, errors: DecodeErrors::default() };
         let (looked, placing) = (Instant::now(), Placing::default());
         let mut session = Session { base, loader: Some(loader), intake, looked, lost_ends: 0, placing };
         session.place_workloads(Instant::now());
@@ -125,9 +119,7 @@ impl Session {
 
     /// The same, of a set of which `kept` runs already. See [`Loader::apply_beside`].
     pub fn apply_beside(&mut self, kept: &BTreeSet<ArtefactDigest>, new: &[Artefact]) -> ApplyReport {
-        let report = self.loader.as_mut().map(|loader| loader.apply_beside(kept, new)).unwrap_or_default();
-        self.intake.overlap.begin(Instant::now());
-        report
+        self.loader.as_mut().map(|loader| loader.apply_beside(kept, new)).unwrap_or_default()
     }
 
     /// Hooks that have a program.
@@ -169,7 +161,6 @@ impl Session {
     ) -> Result<usize, SessionError> {
         self.forget_lost_ends()?;
         let now = Instant::now();
-        self.intake.overlap.end(now);
         self.place_workloads(now);
         let timeout = timeout.min(self.intake.cache.pods().due(now));
         let Session { base, intake, .. } = self;
@@ -226,11 +217,10 @@ impl Session {
     /// The loss counters cannot be read.
     pub fn totals(&self) -> Result<Totals, SessionError> {
         let losses = self.base.losses()?;
-        let Intake { events, cache, errors, overlap, .. } = &self.intake;
+        let Intake { events, cache, errors, .. } = &self.intake;
         Ok(Totals {
             events: *events,
             undecodable: errors.total(),
-            repeated: overlap.repeated(),
             cache: cache.counters(),
             losses,
             misplaced: self.placing.failures(),
@@ -256,9 +246,6 @@ impl Intake {
     }
 
     fn hook(&mut self, record: &[u8]) -> Option<Event> {
-        if self.overlap.repeats(record, &self.hooks.schemas) {
-            return None;
-        }
         match decode_hook(record, |program, hook| self.hooks.find(program, hook)) {
             Ok(decoded) => Some(enrich(decoded, &mut self.cache)),
             Err(error) => {

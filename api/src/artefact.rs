@@ -44,16 +44,32 @@ pub struct Artefact {
     /// Sets of binaries that the program tests in the process bits.
     #[prost(message, repeated, tag = "7")]
     pub process_sets: Vec<ProcessSet>,
-    /// The program runs not only while its hook's word in `active` is its own id, but also while it is
-    /// [`ACTIVE_ALL`].
+    /// The program runs not only while its hook's word in `active` is its own id, but also while that has the flag
+    /// [`OVERLAP`], and then keeps to what is said there.
     #[prost(bool, tag = "8")]
     pub overlaps: bool,
 }
 
-/// Word in `active` for the moment of a switch in which old and new program both run. Trampolines and kprobes run the
-/// program attached last first: without it, a call that is past the new program but not yet in the old one when the
-/// word changes would be seen by neither.
-pub const ACTIVE_ALL: u32 = u32::MAX;
+/// Flag in a hook's word in `active`, beside the newer program's id, for the moment of a switch in which both programs
+/// judge calls, each call once: the newer one, which runs first ([`Flavour::newest_runs_first`]), leaves the id in
+/// [`SharedMap::Judged`], and the older one lets calls pass for which it finds it there. Without that, a call that is past
+/// the newer program but not yet in the older one when the word changes would be judged by neither.
+pub const OVERLAP: u32 = 1 << 31;
+
+impl Flavour {
+    /// Whether of two programs on one hook the one attached last runs first: trampolines (kernel/bpf/trampoline.c,
+    /// `hlist_add_head`) and kprobes (kernel/kprobes.c, `list_add_rcu`). Tracepoints append.
+    pub fn newest_runs_first(self) -> bool {
+        match self {
+            Flavour::Fentry | Flavour::Fexit | Flavour::FmodRet | Flavour::Lsm | Flavour::Kprobe => true,
+            Flavour::Unspecified
+            | Flavour::Kretprobe
+            | Flavour::TpBtf
+            | Flavour::RawTp
+            | Flavour::Tracepoint => false,
+        }
+    }
+}
 
 impl Artefact {
     /// The content address.
@@ -151,7 +167,7 @@ pub enum SharedMap {
     Events = 1,
     /// Hash: tgid (u32) → `struct process`.
     Processes = 2,
-    /// Array of u32: per hook, the id of the program that is active.
+    /// Array of u32: per hook, the id of the program that is active, below [`OVERLAP`].
     Active = 3,
     /// Array of scratch slots, [`SCRATCH_SIZE`] bytes each, [`SCRATCH_SLOTS_PER_CPU`] per CPU.
     Scratch = 4,
@@ -162,6 +178,9 @@ pub enum SharedMap {
     /// LRU hash: thread and function (u64) → argument registers ([`SAVED_REGISTERS`] x u64) at a function's entry,
     /// for kretprobes.
     SavedRegisters = 7,
+    /// LRU hash: thread (tgid and pid, u64) → id (u64) of the newer of two overlapping programs, which has judged the call
+    /// that the thread is in.
+    Judged = 8,
 }
 
 /// Argument registers of x86-64 functions.

@@ -84,5 +84,8 @@ grep -Eq '^EPERM=[1-9][0-9]*$' guarded || fail "a guarded write was let through:
 [[ $(cat /etc/break-guarded/file) == old ]] || fail "the guarded file was changed"
 expect_events "$(cat writes)" process_kprobe.policy_name=watch
 ferra_stop
-expect_text "$SAID" 'policy guard: [1-9][0-9]* matched, 0 posted, 0 signalled, [1-9][0-9]* overridden'
+# Old and new programs have shared the calls: none was judged twice.
+refused=$(sed 's/EPERM=//' guarded)
+expect_text "$SAID" "policy guard: $refused matched, 0 posted, 0 signalled, $refused overridden"
+expect_text "$SAID" "policy watch: $(cat writes) matched, $(cat writes) posted"
 expect_outcome ok write /etc/break-guarded/file new

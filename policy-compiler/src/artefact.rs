@@ -15,7 +15,7 @@ pub(crate) fn artefact(program: &Program<'_>, finished: Finished, maps: Vec<MapS
         hooks: program.entries.iter().map(|entry| schema(entry, program)).collect(),
         source_map: finished.sources,
         process_sets: program.sets.clone(),
-        overlaps: program.enforces(),
+        overlaps: program.overlaps(),
     }
 }
 

@@ -10,7 +10,7 @@ mod workloads;
 
 use crate::resolve::{ResolvedArg, ResolvedHook};
 use crate::typed::{
-    CapabilitySet, IntTest, IntType, IpNet, Mode, NamespaceKind, Selector, Side, SockField, TextOp,
+    CapabilitySet, IntTest, IntType, IpNet, NamespaceKind, Selector, Side, SockField, TextOp,
 };
 use api::artefact::{Attach, ProcessSet};
 
@@ -195,14 +195,9 @@ pub enum Test {
 }
 
 impl Program<'_> {
-    /// Whether an entry acts on the process or the call. Such a program overlaps with its successor while they are
-    /// switched: enforcing twice is harmless, not at all is not.
-    pub fn enforces(&self) -> bool {
-        self.entries.iter().any(|entry| {
-            !matches!(entry.role, Role::PostOnly | Role::Save)
-                && entry.hook.policy.mode == Mode::Enforce
-                && entry.hook.hook.enforces()
-        })
+    /// Whether it takes part in judging each call once while it is replaced: see [`api::artefact::OVERLAP`].
+    pub fn overlaps(&self) -> bool {
+        self.attach.flavour().newest_runs_first()
     }
 }
 

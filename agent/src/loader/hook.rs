@@ -25,19 +25,6 @@ impl HookKey {
     pub fn is_at_return(&self) -> bool {
         matches!(self.flavour, Flavour::Fexit | Flavour::Kretprobe)
     }
-
-    /// Whether of two programs on this hook the one attached last runs first: trampolines
-    /// (kernel/bpf/trampoline.c, `hlist_add_head`) and kprobes (kernel/kprobes.c, `list_add_rcu`). Tracepoints append.
-    pub fn newest_runs_first(&self) -> bool {
-        match self.flavour {
-            Flavour::Fentry | Flavour::Fexit | Flavour::FmodRet | Flavour::Lsm | Flavour::Kprobe => true,
-            Flavour::Unspecified
-            | Flavour::Kretprobe
-            | Flavour::TpBtf
-            | Flavour::RawTp
-            | Flavour::Tracepoint => false,
-        }
-    }
 }
 
 impl std::fmt::Display for HookKey {

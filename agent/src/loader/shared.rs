@@ -15,6 +15,8 @@ pub const HOOKS: u32 = 4096;
 const RATE_LIMITS: u32 = 32_768;
 /// Calls between entry and return at once: 8,192 x about 120 bytes = 1 MiB.
 const SAVED_CALLS: u32 = 8192;
+/// Threads between two programs of one hook at once, and those whose last such call ended in the first: about 90 KiB.
+const JUDGED: u32 = 1024;
 /// Bytes of one policy's counters on one CPU.
 pub const COUNTERS_SIZE: u32 = POLICY_COUNTERS * 8;
 
@@ -66,6 +68,7 @@ pub fn name(map: SharedMap) -> &'static str {
         SharedMap::PolicyCounters => "policy_counters",
         SharedMap::RateLimit => "rate_limit",
         SharedMap::SavedRegisters => "saved_registers",
+        SharedMap::Judged => "judged",
     }
 }
 
@@ -78,6 +81,7 @@ fn shape(map: SharedMap, possible_cpus: u32) -> Option<MapShape> {
         SharedMap::PolicyCounters => (MapType::PerCpuArray, 4, COUNTERS_SIZE, POLICIES),
         SharedMap::RateLimit => (MapType::LruHash, 8, 8, RATE_LIMITS),
         SharedMap::SavedRegisters => (MapType::LruHash, 8, SAVED_REGISTERS * 8, SAVED_CALLS),
+        SharedMap::Judged => (MapType::LruHash, 8, 8, JUDGED),
         // Made by the fixed programs.
         SharedMap::Unspecified | SharedMap::Events | SharedMap::Processes => return None,
     };

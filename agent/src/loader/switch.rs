@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use api::artefact::{ACTIVE_ALL, Artefact, SharedMap};
+use api::artefact::{Artefact, OVERLAP, SharedMap};
 
 use super::hook::HookKey;
 use super::policies::PolicyName;
@@ -102,7 +102,8 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
     }
 
     /// Where the new program runs before the old one, a call that is between the two when the word changes would be seen by
-    /// neither; so both run for a while, if both know how to. Gives the old one's id for those.
+    /// neither; so both run for a while, if both know how to, and leave to each other what the other has judged. Gives the
+    /// old one's id for those.
     ///
     /// A call that began before the new program was attached reaches the old one alone, so none may be left when the word
     /// changes; nor one that has passed the new program before both run, when the old one ends.
@@ -117,10 +118,10 @@ impl<K: Kernel, P: RunningProcesses> Loader<K, P> {
         let mut begun = Vec::new();
         for (artefact, new) in staged {
             let hook = HookKey::of(artefact);
-            let both = |old: &&Attached<K>| hook.newest_runs_first() && new.overlaps && old.overlaps;
+            let both = |old: &&Attached<K>| hook.flavour.newest_runs_first() && new.overlaps && old.overlaps;
             let old = self.hooks.get(&hook).filter(both).map(|old| old.id.0);
             if old.is_some()
-                && let Err(errno) = self.store(new.held.slot, ACTIVE_ALL)
+                && let Err(errno) = self.store(new.held.slot, OVERLAP | new.id.0)
             {
                 self.abandon(artefact, new, FailureReason::Switch(errno), report);
                 continue;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::artefact::{
-    ACTIVE_ALL, Attach, EventKind, Flavour, HookSchema, MapEntry, MapKind, MapSpec, ProcessSet, Reloc,
+    Attach, EventKind, Flavour, HookSchema, MapEntry, MapKind, MapSpec, OVERLAP, ProcessSet, Reloc,
     RelocKind, SetOp, SourceSpan,
 };
 
@@ -171,7 +171,7 @@ fn switching(kernel: &FakeKernel) -> Vec<String> {
         Happening::Detached(_) => Some("detach".to_owned()),
         Happening::Updated("active", _, word) => {
             let word = u32::from_ne_bytes(word.try_into().unwrap());
-            Some(if word == ACTIVE_ALL { "all".to_owned() } else { word.to_string() })
+            Some(if word & OVERLAP == 0 { word.to_string() } else { format!("both {}", word ^ OVERLAP) })
         }
         Happening::Waited => Some("wait".to_owned()),
         Happening::Updated(..) | Happening::Ran(..) => None,
@@ -194,7 +194,7 @@ fn the_new_program_is_made_before_the_old_one_is_broken() {
 #[test]
 fn programs_that_can_overlap_do_where_the_newest_runs_first() {
     for (flavour, expected) in [
-        (Flavour::Lsm, &["load", "attach", "wait", "all", "wait", "2", "detach"][..]),
+        (Flavour::Lsm, &["load", "attach", "wait", "both 2", "wait", "2", "detach"][..]),
         (Flavour::Tracepoint, &["load", "attach", "wait", "2", "detach"]),
     ] {
         let kernel = FakeKernel::new();

@@ -6,7 +6,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::emit::{Alu, Asm, Cond, EmitError, FP, Finished, Helper, Label, R0, R1, R6, R7, R8, R9, Size};
 use crate::kernel::Kernel;
 use crate::plan::{Bank, Program, Test};
-use api::artefact::{ACTIVE_ALL, Flavour, MapSpec, RelocKind, SharedMap};
+use api::artefact::{Flavour, MapSpec, RelocKind, SharedMap};
 
 /// Emits one program.
 ///
@@ -80,8 +80,8 @@ impl Lower<'_> {
         self.asm.jump_if(Cond::Eq, R0, 0, inactive);
         self.asm.load(Size::W, R1, R0, 0);
         self.asm.jump_if_reloc(Cond::Eq, R1, RelocKind::ProgramId, 0, go);
-        if self.program.enforces() {
-            self.asm.jump32_if(Cond::Eq, R1, ACTIVE_ALL as i32, go);
+        if self.program.overlaps() {
+            self.overlap(go, inactive);
         }
         self.asm.bind(inactive);
         self.asm.mov_imm(R0, 0);

@@ -1,13 +1,13 @@
 //! In: calls while something is exhausted or switched off. Out: enforcement and counters do not depend on it.
 
-use api::artefact::{Flavour, POLICY_COUNTERS, PolicyCounter};
+use api::artefact::{Flavour, OVERLAP, POLICY_COUNTERS, PolicyCounter};
 use policy_compiler::typed::{
     Action, ArgTest, ArgType, Filter, FilterTest, HookPoint, IntTest, IntType, Mode, PidTest, PolicyKey,
     RateLimit, RateScope, Selector, TextOp, TypedArg, TypedHook, TypedPolicy,
 };
 use policy_compiler::{Kernel, compile};
 
-use crate::node::{Deed, Node};
+use crate::node::{Deed, Node, program_id};
 use crate::places::surroundings;
 use crate::profile::Variant;
 use crate::random::pools::plant;
@@ -199,7 +199,22 @@ fn a_signal_that_cannot_be_sent_is_counted_and_the_override_stands() {
 #[test]
 fn a_program_that_is_not_active_does_nothing() {
     let mut case = Case::new(by_path());
-    case.node.deactivate();
+    case.node.activate(1);
     let deed = case.call();
     assert_eq!((deed.ret, deed.deeds, case.counters("by-path")), (0, Default::default(), vec![]));
+}
+
+#[test]
+fn of_two_programs_that_overlap_one_judges_a_call() {
+    let mut case = Case::new(by_path());
+    let (own, other) = (program_id(0), program_id(1));
+    case.node.activate(OVERLAP | own);
+    assert_eq!((case.call().ret, case.node.judged()), (DENIED, vec![u64::from(own)]), "as the newer one");
+    case.node.activate(OVERLAP | other);
+    assert_eq!(case.call().ret, DENIED, "as the older one, with a mark of an earlier switch");
+    case.node.judge(u64::from(other));
+    let deed = case.call();
+    assert_eq!((deed.ret, deed.deeds, case.node.judged()), (0, Default::default(), vec![]), "judged already");
+    assert_eq!(case.call().ret, DENIED, "the next call has not been");
+    assert_eq!(case.counters("by-path").first(), Some(&(PolicyCounter::Match, 3)));
 }

@@ -84,6 +84,7 @@ impl Node {
             (SharedMap::PolicyCounters, MapKind::PerCpuArray, (4, counters, 256)),
             (SharedMap::RateLimit, MapKind::LruHash, (8, 8, 1024)),
             (SharedMap::SavedRegisters, MapKind::LruHash, (8, 48, 1024)),
+            (SharedMap::Judged, MapKind::LruHash, (8, 8, 1024)),
         ];
         for (shared, kind, sizes) in maps {
             let number = self.vm.maps.len() as u32;
@@ -251,10 +252,25 @@ impl Node {
         Ok(())
     }
 
-    /// Another program takes the hook over.
-    pub fn deactivate(&mut self) {
+    /// What the hooks' words in `active` say from now on.
+    pub fn activate(&mut self, word: u32) {
         for artefact in 0..self.artefacts.len() {
-            self.write_shared(SharedMap::Active, self.slot(artefact), &1u32.to_le_bytes());
+            self.write_shared(SharedMap::Active, self.slot(artefact), &word.to_le_bytes());
+        }
+    }
+
+    /// The programs that threads have left in `judged`.
+    pub fn judged(&self) -> Vec<u64> {
+        let map = &self.vm.maps[self.shared[&(SharedMap::Judged as i32)] as usize];
+        let values = map.keys().flat_map(|key| map.values(&self.vm.memory, key).unwrap_or_default());
+        values.map(|value| u64::from_le_bytes(value.try_into().expect("8 bytes"))).collect()
+    }
+
+    /// Lets the threads that are in `judged` have been judged by `program`.
+    pub fn judge(&mut self, program: u64) {
+        let map = &mut self.vm.maps[self.shared[&(SharedMap::Judged as i32)] as usize];
+        for key in map.keys().cloned().collect::<Vec<_>>() {
+            assert_eq!(map.update(&mut self.vm.memory, &key, &program.to_le_bytes(), 0), 0);
         }
     }
 
