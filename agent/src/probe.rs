@@ -146,7 +146,8 @@ enum Scope<'a> {
     Fleet,
 }
 
-/// Probes a kernel. `tracepoints` are the (subsystem, event) pairs whose formats the policies need.
+/// Probes a kernel. `tracepoints` are the (subsystem, event) pairs whose formats the policies need. The profile has no
+/// function names: making their list costs the kernel more than all else here, and few policies ask ([`symbols`]).
 pub fn probe(
     kernel: &impl Kernel,
     places: &Places,
@@ -170,11 +171,16 @@ fn probe_for(kernel: &impl Kernel, places: &Places, scope: Scope<'_>) -> Result<
     if abilities.lsm_attaches && !abilities.flavours.contains(&Flavour::Lsm) {
         notes.push(ProbeNote::LsmNeverCalled(lsms.clone()));
     }
-    let symbols = note(symbols::read(places, matches!(scope, Scope::Host(_))), &mut notes);
-    let (cpus, tracepoints) = match scope {
-        Scope::Host(wanted) => (host::possible_cpus(&places.sys)?, formats(places, wanted, &mut notes)),
+    let (cpus, symbols, tracepoints) = match scope {
+        Scope::Host(wanted) => {
+            note(symbols::check(places), &mut notes);
+            (host::possible_cpus(&places.sys)?, Vec::new(), formats(places, wanted, &mut notes))
+        }
         // No program depends on the number of CPUs.
-        Scope::Fleet => (0, fleet::formats(places, &names, &mut notes)),
+        Scope::Fleet => {
+            let symbols = note(symbols::read(places, false), &mut notes);
+            (0, symbols, fleet::formats(places, &names, &mut notes))
+        }
     };
     let profile = KernelProfile {
         release: host::release(&places.proc)?,
@@ -193,13 +199,18 @@ fn probe_for(kernel: &impl Kernel, places: &Places, scope: Scope<'_>) -> Result<
     Ok(Probed { profile, notes })
 }
 
-/// Reads again what is too large to keep between compilations: types, and function names (none if they are hidden,
-/// which the probe has noted).
+/// Reads the kernel's types again, which are too large to keep between compilations.
 ///
 /// # Errors
-/// The types cannot be read any more.
-pub fn types_and_symbols(places: &Places) -> Result<(Vec<u8>, Vec<String>), ProbeError> {
-    Ok((read_btf(&places.sys)?, symbols::read(places, true).unwrap_or_default()))
+/// They cannot be read any more.
+pub fn types(places: &Places) -> Result<Vec<u8>, ProbeError> {
+    read_btf(&places.sys)
+}
+
+/// Names of functions that kprobes can attach to, those of modules too, sorted; none if they are hidden, which the probe
+/// has noted.
+pub fn symbols(places: &Places) -> Vec<String> {
+    symbols::read(places, true).unwrap_or_default()
 }
 
 /// The formats of tracepoints that policies name, without the rest of the probe: for policies that come later.

@@ -1,7 +1,7 @@
 //! In: the running kernel. Out: what the compiler must know of it.
 
 use agent::kernel::Linux;
-use agent::probe::{Places, ProbeNote, Probed, formats, probe, types_and_symbols};
+use agent::probe::{Places, ProbeNote, Probed, formats, probe, symbols, types};
 use api::artefact::Flavour;
 use api::profile::{KernelProfile, TracepointFormat};
 use policy_compiler::Kernel;
@@ -59,8 +59,7 @@ pub fn tracepoints_of<'a>(policies: impl IntoIterator<Item = &'a TypedPolicy>) -
 /// A message for the user: what this host lacks.
 pub fn running(tracepoints: &[(String, String)]) -> Result<(Kernel, Vec<ProbeNote>), String> {
     let probed = probed(tracepoints, &[])?;
-    let kernel = Kernel::new(probed.profile).map_err(|error| error.to_string())?;
-    Ok((kernel, probed.notes))
+    Ok((kernel(probed.profile)?, probed.notes))
 }
 
 fn probed(tracepoints: &[(String, String)], without: &[Mechanism]) -> Result<Probed, String> {
@@ -73,8 +72,8 @@ fn probed(tracepoints: &[(String, String)], without: &[Mechanism]) -> Result<Pro
     Ok(probed)
 }
 
-/// The running kernel between compilations: what it can do is kept, its types and function names, some 10 MB, are
-/// read again for each.
+/// The running kernel between compilations: what it can do is kept, its types, some 6 MB, are read again for each, and
+/// its function names if they are asked for.
 #[derive(Debug)]
 pub struct Host {
     /// Without types and names.
@@ -93,9 +92,9 @@ impl Host {
         without: &[Mechanism],
     ) -> Result<(Host, Vec<ProbeNote>), String> {
         let Probed { mut profile, notes } = probed(tracepoints, without)?;
-        let large = (std::mem::take(&mut profile.btf), std::mem::take(&mut profile.symbols));
+        let btf = std::mem::take(&mut profile.btf);
         let mut host = Host { abilities: profile, first: None };
-        host.first = Some(host.with(large)?);
+        host.first = Some(host.with(btf)?);
         Ok((host, notes))
     }
 
@@ -106,14 +105,18 @@ impl Host {
     pub fn kernel(&mut self) -> Result<Kernel, String> {
         match self.first.take() {
             Some(kernel) => Ok(kernel),
-            None => self.with(types_and_symbols(&Places::host()).map_err(|error| error.to_string())?),
+            None => self.with(types(&Places::host()).map_err(|error| error.to_string())?),
         }
     }
 
-    fn with(&self, (btf, symbols): (Vec<u8>, Vec<String>)) -> Result<Kernel, String> {
-        let profile = KernelProfile { btf, symbols, ..self.abilities.clone() };
-        Kernel::new(profile).map_err(|error| error.to_string())
+    fn with(&self, btf: Vec<u8>) -> Result<Kernel, String> {
+        kernel(KernelProfile { btf, ..self.abilities.clone() })
     }
+}
+
+/// With function names that are read when they are asked for.
+fn kernel(profile: KernelProfile) -> Result<Kernel, String> {
+    Kernel::with_symbols(profile, || symbols(&Places::host())).map_err(|error| error.to_string())
 }
 
 /// Formats of tracepoints that later policies name.

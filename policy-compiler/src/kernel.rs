@@ -1,5 +1,7 @@
 //! In: an agent's [`KernelProfile`]. Out: [`Kernel`], which `resolve` and `lower` ask for functions and offsets.
 
+use std::sync::LazyLock;
+
 use crate::btf::{Btf, BtfError, Kind, TypeId};
 use api::artefact::Flavour;
 use api::profile::{KernelProfile, TracepointFormat};
@@ -9,9 +11,11 @@ use api::profile::{KernelProfile, TracepointFormat};
 pub struct Kernel {
     /// Types and functions.
     pub btf: Btf,
-    symbols: Symbols,
+    symbols: LazyLock<Symbols, Source>,
     profile: KernelProfile,
 }
+
+type Source = Box<dyn FnOnce() -> Symbols + Send>;
 
 /// Sorted names in one piece: a kernel has some 60,000, and as many allocations would take twice the memory.
 #[derive(Debug)]
@@ -65,9 +69,21 @@ impl Kernel {
     /// # Errors
     /// The BTF is malformed.
     pub fn new(mut profile: KernelProfile) -> Result<Kernel, BtfError> {
+        let symbols = std::mem::take(&mut profile.symbols);
+        Kernel::with_symbols(profile, || symbols)
+    }
+
+    /// The same, with symbols that are read when a hook asks for them first: most are found by their types.
+    ///
+    /// # Errors
+    /// The BTF is malformed.
+    pub fn with_symbols(
+        mut profile: KernelProfile,
+        symbols: impl FnOnce() -> Vec<String> + Send + 'static,
+    ) -> Result<Kernel, BtfError> {
         let btf = Btf::parse(std::mem::take(&mut profile.btf))?;
-        let symbols = Symbols::new(std::mem::take(&mut profile.symbols));
-        Ok(Kernel { btf, symbols, profile })
+        let symbols: Source = Box::new(|| Symbols::new(symbols()));
+        Ok(Kernel { btf, symbols: LazyLock::new(symbols), profile })
     }
 
     /// `uname -r`.
@@ -167,7 +183,21 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests {
-    use super::Symbols;
+    use super::{Kernel, KernelProfile, Symbols};
+
+    #[test]
+    fn symbols_are_read_when_they_are_asked_for() {
+        let btf = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/kernel-6.btf")).unwrap();
+        let (sender, asked) = std::sync::mpsc::channel();
+        let read = move || {
+            sender.send(()).unwrap();
+            vec!["only_here".to_owned()]
+        };
+        let kernel = Kernel::with_symbols(KernelProfile { btf, ..Default::default() }, read).unwrap();
+        assert!(kernel.function("security_file_permission").is_some() && asked.try_recv().is_err());
+        assert!(kernel.has_symbol("only_here") && !kernel.has_symbol("elsewhere"));
+        assert_eq!(asked.iter().count(), 1);
+    }
 
     #[test]
     fn symbols_are_found_and_given_in_order() {

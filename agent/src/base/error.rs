@@ -3,9 +3,9 @@
 use std::fs;
 use std::io;
 
+use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use aya::{BtfError, EbpfError};
 
 use crate::kernel::Errno;
 
@@ -33,7 +33,7 @@ pub enum BaseError {
         "cannot read the kernel's type information (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF=y \
          and a mounted /sys are needed"
     )]
-    NoBtf(#[source] Box<BtfError>),
+    NoBtf(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The kernel has no memory for a map or a program.
     #[error(
         "no memory for {what} (a ring buffer of {ring_bytes} bytes was asked for): free some, choose a smaller ring \
@@ -111,8 +111,8 @@ pub enum BaseError {
     Wait(#[source] io::Error),
 }
 
-pub(super) fn no_btf(source: BtfError) -> BaseError {
-    BaseError::NoBtf(Box::new(source))
+pub(super) fn no_btf(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BaseError {
+    BaseError::NoBtf(source.into())
 }
 
 pub(super) fn map(map: &'static str, source: MapError) -> BaseError {

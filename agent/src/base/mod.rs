@@ -8,6 +8,7 @@ mod bits;
 mod error;
 mod reader;
 mod readiness;
+mod types;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -15,7 +16,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use bpf_programs::BASE_OBJECT;
 use bpf_programs::layout::{BaseConfig, EXEC_COPIES, Loss, ProcessEntry, RecordKind, bytes_of, take};
 
@@ -125,7 +126,7 @@ impl Base {
     pub fn load_to_stay(options: &BaseOptions, pins: Option<&PinDirectory>) -> Result<Base, BaseError> {
         readiness::check(options)?;
         let copies = readiness::tracepoints_are_preemptible();
-        let btf = Btf::from_sys_fs().map_err(error::no_btf)?;
+        let btf = kernel_types()?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .map_max_entries("events", options.ring_bytes)
@@ -373,6 +374,14 @@ impl Losses {
     pub fn total(&self) -> u64 {
         self.exec + self.exec_data + self.fork + self.exit + self.process + self.skipped
     }
+}
+
+/// The types that the fixed programs can mean.
+fn kernel_types() -> Result<Btf, BaseError> {
+    let all = std::fs::read("/sys/kernel/btf/vmlinux").map_err(error::no_btf)?;
+    let thin = types::thin(&all, BASE_OBJECT).map_err(error::no_btf)?;
+    drop(all);
+    Btf::parse(&thin, Endianness::default()).map_err(error::no_btf)
 }
 
 fn program_of<'a, Kind>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Kind, BaseError>

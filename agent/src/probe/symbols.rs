@@ -1,15 +1,22 @@
 //! In: the kernel's lists of functions. Out: names that kprobes can attach to, sorted.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::PathBuf;
 
 use super::{Places, ProbeNote};
+
+/// Below tracefs.
+const TRACEABLE: &str = "available_filter_functions";
+/// Below /proc.
+const ALL: &str = "kallsyms";
 
 /// From tracefs if it may be read, which knows what can be traced; else all text symbols of /proc/kallsyms. Those of
 /// modules (and of other BPF programs, which kallsyms lists as if they were) only if asked for.
 pub fn read(places: &Places, with_modules: bool) -> Result<Vec<String>, ProbeNote> {
     let wanted = |text| lines(text).filter(move |line| with_modules || !line.ends_with(b"]"));
-    let traceable = places.tracefs.as_ref().map(|path| fs::read(path.join("available_filter_functions")));
+    let traceable = places.tracefs.as_ref().map(|path| fs::read(path.join(TRACEABLE)));
     let names: BTreeSet<&[u8]>;
     let text;
     match traceable {
@@ -18,13 +25,22 @@ pub fn read(places: &Places, with_modules: bool) -> Result<Vec<String>, ProbeNot
             names = wanted(&text).filter_map(|line| line.split(|byte| *byte == b' ').next()).collect();
         }
         _ => {
-            text =
-                fs::read(places.proc.join("kallsyms")).map_err(|error| ProbeNote::NoSymbols(error.into()))?;
+            text = fs::read(places.proc.join(ALL)).map_err(|error| ProbeNote::NoSymbols(error.into()))?;
             names = wanted(&text).filter_map(text_symbol).collect();
         }
     }
     let names = names.into_iter().filter(|name| is_function(name));
     Ok(names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect())
+}
+
+/// Whether there will be names to read.
+pub fn check(places: &Places) -> Result<(), ProbeNote> {
+    let begins = |path: PathBuf| File::open(path).and_then(|mut file| file.read(&mut [0; 64]));
+    let traceable = places.tracefs.as_ref().map(|path| begins(path.join(TRACEABLE)));
+    match traceable {
+        Some(Ok(1..)) => Ok(()),
+        _ => begins(places.proc.join(ALL)).map(drop).map_err(|error| ProbeNote::NoSymbols(error.into())),
+    }
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -61,10 +61,11 @@ impl Drop for Host {
 
 #[test]
 fn a_kernel_that_can_do_all_is_described_in_full() {
-    let probed = Host::new("all").probe(&FakeKernel::new()).unwrap();
+    let host = Host::new("all");
+    let probed = host.probe(&FakeKernel::new()).unwrap();
     let profile = probed.profile;
     assert_eq!((profile.release.as_str(), profile.cpus), ("6.12.1", 4));
-    assert_eq!(profile.symbols, ["a_global", "b_local"]);
+    assert_eq!(symbols(&host.places()), ["a_global", "b_local"]);
     assert_eq!(profile.lsms, ["lockdown", "yama", "bpf"]);
     assert_eq!(profile.flavours, (1..=9).collect::<Vec<i32>>());
     assert!(profile.fmod_ret_syscalls && profile.override_return && profile.atomic_fetch);

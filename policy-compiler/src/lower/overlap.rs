@@ -4,11 +4,19 @@
 //! The mark belongs to the thread: between two programs of one hook it does nothing else. A newer program that refuses the
 //! call ends it before the older one, so its mark stays; the thread's next call begins with the newer one again, which
 //! writes the same.
+//!
+//! What is left on the stack here lies where whole words are written first thing afterwards: of anything else verifiers
+//! would think that it matters, and follow the whole program once for each way through this part.
 
 use super::Lower;
 use super::frame::{Helper, slot};
 use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R4, R7, Size};
 use api::artefact::{OVERLAP, RelocKind, SharedMap};
+
+/// Key in the map.
+const THREAD: i16 = slot::PID_TGID;
+/// Value in the map.
+const PROGRAM: i16 = slot::RETURN;
 
 impl Lower<'_> {
     /// r1 = the word, zero-extended. Jumps to `go` if this program is to judge the call, else to `inactive`.
@@ -20,9 +28,9 @@ impl Lower<'_> {
         self.asm.mov(R7, R1);
         self.asm.alu(Alu::And, R7, (OVERLAP - 1) as i32);
         self.asm.call(Helper::PidTgid);
-        self.asm.store(Size::D, FP, slot::KEY, R0);
+        self.asm.store(Size::D, FP, THREAD, R0);
         self.asm.jump_if_reloc(Cond::Eq, R7, RelocKind::ProgramId, 0, newer);
-        self.lookup(SharedMap::Judged);
+        self.judged(Helper::MapLookup);
         self.asm.jump_if(Cond::Eq, R0, 0, go);
         self.asm.load(Size::D, R1, R0, 0);
         // Of an earlier switch.
@@ -30,9 +38,9 @@ impl Lower<'_> {
         self.judged(Helper::MapDelete);
         self.asm.jump(inactive);
         self.asm.bind(newer);
-        self.asm.store(Size::D, FP, slot::VALUE, R7);
+        self.asm.store(Size::D, FP, PROGRAM, R7);
         self.asm.mov(R3, FP);
-        self.asm.alu(Alu::Add, R3, i32::from(slot::VALUE));
+        self.asm.alu(Alu::Add, R3, i32::from(PROGRAM));
         self.asm.mov_imm(R4, 0);
         self.judged(Helper::MapUpdate);
         self.asm.jump(go);
@@ -41,7 +49,7 @@ impl Lower<'_> {
     fn judged(&mut self, helper: Helper) {
         self.asm.shared_map(R1, SharedMap::Judged);
         self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(slot::KEY));
+        self.asm.alu(Alu::Add, R2, i32::from(THREAD));
         self.asm.call(helper);
     }
 }
