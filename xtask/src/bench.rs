@@ -135,8 +135,9 @@ fn lay_out(plan: &Plan, folder: &Path) -> Result<()> {
         lines.push_str(&format!("{name} {place} {}\n", words.join(" ")));
     }
     // The bare kernel again: what an operation costs changes a little while a system is up.
-    let again = lines.lines().find(|line| line.starts_with("bare ")).unwrap_or_default().to_owned();
-    fs::write(folder.join("plan"), lines + &again + "\n")?;
+    let again = lines.lines().find(|line| line.starts_with("bare ")).map(|line| format!("{line}\n"));
+    lines.push_str(&again.unwrap_or_default());
+    fs::write(folder.join("plan"), lines)?;
     Ok(fs::write(folder.join("guest.sh"), SCRIPT)?)
 }
 

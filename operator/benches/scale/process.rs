@@ -52,6 +52,8 @@ impl Operator {
     pub fn start(folder: &Path, nodes: usize, port: u16) -> Result<Operator> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["operator", &folder.display().to_string(), &nodes.to_string(), &port.to_string()])
+            // As the chart runs it.
+            .env("MALLOC_ARENA_MAX", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
