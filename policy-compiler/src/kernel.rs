@@ -69,8 +69,8 @@ impl Kernel {
     /// # Errors
     /// The BTF is malformed.
     pub fn new(mut profile: KernelProfile) -> Result<Kernel, BtfError> {
-        let symbols = std::mem::take(&mut profile.symbols);
-        Kernel::with_symbols(profile, || symbols)
+        let symbols = Symbols::new(std::mem::take(&mut profile.symbols));
+        Kernel::with(profile, Box::new(|| symbols))
     }
 
     /// The same, with symbols that are read when a hook asks for them first: most are found by their types.
@@ -78,11 +78,14 @@ impl Kernel {
     /// # Errors
     /// The BTF is malformed.
     pub fn with_symbols(
-        mut profile: KernelProfile,
+        profile: KernelProfile,
         symbols: impl FnOnce() -> Vec<String> + Send + 'static,
     ) -> Result<Kernel, BtfError> {
+        Kernel::with(profile, Box::new(|| Symbols::new(symbols())))
+    }
+
+    fn with(mut profile: KernelProfile, symbols: Source) -> Result<Kernel, BtfError> {
         let btf = Btf::parse(std::mem::take(&mut profile.btf))?;
-        let symbols: Source = Box::new(|| Symbols::new(symbols()));
         Ok(Kernel { btf, symbols: LazyLock::new(symbols), profile })
     }
 
