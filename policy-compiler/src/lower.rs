@@ -10,6 +10,7 @@ mod access;
 mod actions;
 mod frame;
 mod integers;
+mod maps;
 mod overlap;
 mod path;
 mod prefilter;

@@ -20,6 +20,7 @@ use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use bpf_programs::BASE_OBJECT;
 use bpf_programs::layout::{BaseConfig, EXEC_COPIES, Loss, ProcessEntry, RecordKind, bytes_of, take};
 
+use crate::kernel::btf::VMLINUX;
 use crate::kernel::recursion_misses;
 use crate::pins::PinDirectory;
 
@@ -378,7 +379,7 @@ impl Losses {
 
 /// The types that the fixed programs can mean.
 fn kernel_types() -> Result<Btf, BaseError> {
-    let all = std::fs::read("/sys/kernel/btf/vmlinux").map_err(error::no_btf)?;
+    let all = std::fs::read(VMLINUX).map_err(error::no_btf)?;
     let thin = types::thin(&all, BASE_OBJECT).map_err(error::no_btf)?;
     drop(all);
     Btf::parse(&thin, Endianness::default()).map_err(error::no_btf)

@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+/// Where the running kernel shows its types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
 const MAGIC: u16 = 0xeb9f;
 /// Up to the end of where the strings are; what may follow is not for us.
 const HEADER: usize = 24;
@@ -32,9 +35,9 @@ impl Kind {
         matches!(self.0, 4..=7 | 19)
     }
 
-    /// Integers, floats, and what leads from one type to another: pointers, arrays, qualifiers, type tags.
+    /// Integers, floats, and what leads from one type to another: pointers, arrays, typedefs, qualifiers, type tags.
     pub fn is_chain(self) -> bool {
-        matches!(self.0, 1..=3 | 9..=11 | 16 | 18)
+        matches!(self.0, 1..=3 | 8..=11 | 16 | 18)
     }
 
     /// Bytes behind a type's common 12; `None` for kinds that are not known.

@@ -14,7 +14,7 @@ use api::artefact::Flavour;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::Kernel;
-use super::btf::Names;
+use super::btf::{Names, VMLINUX};
 use super::trivial::attach_and_detach;
 
 /// Instead of a grace period of RCU, where none can be asked for: they last some 10 ms.
@@ -38,7 +38,7 @@ pub fn wait(kernel: &impl Kernel) {
 fn function() -> Option<u32> {
     static FOUND: OnceLock<Option<u32>> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        let btf = fs::read("/sys/kernel/btf/vmlinux").ok()?;
+        let btf = fs::read(VMLINUX).ok()?;
         Names::read(&btf).ok()?.function(FUNCTION)
     })
 }

@@ -27,7 +27,7 @@ pub struct Attached<K: Kernel> {
     pub digest: ArtefactDigest,
     pub id: ProgramId,
     pub held: Held,
-    /// Runs also while the word says "all".
+    /// Knows how to overlap with another: see [`Artefact::overlaps`].
     pub overlaps: bool,
     pub program: K::Program,
     pub maps: Vec<K::Map>,

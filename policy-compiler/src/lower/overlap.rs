@@ -10,7 +10,7 @@
 
 use super::Lower;
 use super::frame::{Helper, slot};
-use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R3, R4, R7, Size};
+use crate::emit::{Alu, Cond, FP, Label, R0, R1, R7, Size};
 use api::artefact::{OVERLAP, RelocKind, SharedMap};
 
 /// Key in the map.
@@ -30,26 +30,16 @@ impl Lower<'_> {
         self.asm.call(Helper::PidTgid);
         self.asm.store(Size::D, FP, THREAD, R0);
         self.asm.jump_if_reloc(Cond::Eq, R7, RelocKind::ProgramId, 0, newer);
-        self.judged(Helper::MapLookup);
+        self.call_on(Helper::MapLookup, SharedMap::Judged, THREAD);
         self.asm.jump_if(Cond::Eq, R0, 0, go);
         self.asm.load(Size::D, R1, R0, 0);
         // Of an earlier switch.
         self.asm.jump_if_reg(Cond::Ne, R1, R7, go);
-        self.judged(Helper::MapDelete);
+        self.call_on(Helper::MapDelete, SharedMap::Judged, THREAD);
         self.asm.jump(inactive);
         self.asm.bind(newer);
         self.asm.store(Size::D, FP, PROGRAM, R7);
-        self.asm.mov(R3, FP);
-        self.asm.alu(Alu::Add, R3, i32::from(PROGRAM));
-        self.asm.mov_imm(R4, 0);
-        self.judged(Helper::MapUpdate);
+        self.update(SharedMap::Judged, THREAD, PROGRAM);
         self.asm.jump(go);
-    }
-
-    fn judged(&mut self, helper: Helper) {
-        self.asm.shared_map(R1, SharedMap::Judged);
-        self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(THREAD));
-        self.asm.call(helper);
     }
 }

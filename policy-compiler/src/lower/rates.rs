@@ -61,13 +61,7 @@ impl Lower<'_> {
 
     /// Remembers that the event has passed.
     pub(super) fn begin_interval(&mut self) {
-        self.asm.shared_map(R1, SharedMap::RateLimit);
-        self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(slot::KEY));
-        self.asm.mov(R3, FP);
-        self.asm.alu(Alu::Add, R3, i32::from(slot::BITS));
-        self.asm.mov_imm(R4, 0);
-        self.asm.call(Helper::MapUpdate);
+        self.update(SharedMap::RateLimit, slot::KEY, slot::BITS);
     }
 
     /// r8 = hash(r8, r1).

@@ -7,7 +7,7 @@
 
 use super::frame::{Helper, slot};
 use super::{Lower, Lowered};
-use crate::emit::{Alu, Cond, FP, R0, R1, R2, R3, R4, R6, Size};
+use crate::emit::{Alu, Cond, FP, R0, R1, R2, R6, Size};
 use crate::plan::{Entry, Role};
 use crate::resolve::{Fetch, ResolvedArg};
 use api::artefact::{PolicyCounter, SharedMap};
@@ -45,13 +45,7 @@ impl Lower<'_> {
             self.asm.load(Size::D, R1, R6, at);
             self.asm.store(Size::D, FP, slot::TUPLE + place, R1);
         }
-        self.asm.shared_map(R1, SharedMap::SavedRegisters);
-        self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(slot::SAVED_KEY));
-        self.asm.mov(R3, FP);
-        self.asm.alu(Alu::Add, R3, i32::from(slot::TUPLE));
-        self.asm.mov_imm(R4, 0);
-        self.asm.call(Helper::MapUpdate);
+        self.update(SharedMap::SavedRegisters, slot::SAVED_KEY, slot::TUPLE);
         Ok(())
     }
 
@@ -68,10 +62,7 @@ impl Lower<'_> {
         }
         self.asm.store(Size::D, FP, slot::SAVED_FOUND, R1);
         self.saved_key();
-        self.asm.shared_map(R1, SharedMap::SavedRegisters);
-        self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(slot::SAVED_KEY));
-        self.asm.call(Helper::MapLookup);
+        self.call_on(Helper::MapLookup, SharedMap::SavedRegisters, slot::SAVED_KEY);
         self.asm.jump_if(Cond::Eq, R0, 0, done);
         for place in (0..).step_by(8).take(REGISTERS.len()) {
             self.asm.load(Size::D, R1, R0, place);
@@ -107,10 +98,7 @@ impl Lower<'_> {
     }
 
     pub(super) fn drop_saved(&mut self) {
-        self.asm.shared_map(R1, SharedMap::SavedRegisters);
-        self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(slot::SAVED_KEY));
-        self.asm.call(Helper::MapDelete);
+        self.call_on(Helper::MapDelete, SharedMap::SavedRegisters, slot::SAVED_KEY);
     }
 
     /// Thread in the upper half, function in the lower.

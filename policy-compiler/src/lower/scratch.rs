@@ -7,7 +7,7 @@
 
 use super::Lower;
 use super::frame::{Helper, scratch, slot};
-use crate::emit::{Alu, Cond, FP, Label, R0, R1, R2, R7, Size};
+use crate::emit::{Alu, Cond, FP, Label, R0, R1, R7, Size};
 use api::artefact::{SCRATCH_SLOTS_PER_CPU, SharedMap};
 
 impl Lower<'_> {
@@ -52,13 +52,5 @@ impl Lower<'_> {
         self.asm.mov_imm(R1, 0);
         self.asm.store(Size::D, R7, scratch::LOCK, R1);
         self.asm.bind(none);
-    }
-
-    /// r0 = the value at the u32 in the key slot, or 0.
-    pub(super) fn lookup(&mut self, map: SharedMap) {
-        self.asm.shared_map(R1, map);
-        self.asm.mov(R2, FP);
-        self.asm.alu(Alu::Add, R2, i32::from(slot::KEY));
-        self.asm.call(Helper::MapLookup);
     }
 }
