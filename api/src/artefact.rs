@@ -45,8 +45,9 @@ pub struct Artefact {
     #[prost(message, repeated, tag = "7")]
     pub process_sets: Vec<ProcessSet>,
     /// The program runs not only while its hook's word in `active` is its own id, but also while that has the flag
-    /// [`OVERLAP`], and then keeps to what is said there.
-    #[prost(bool, tag = "8")]
+    /// [`OVERLAP`], and then keeps to what is said there. Tag 8 is another
+    /// promise that stored artefacts may make, and that no agent asks for any more.
+    #[prost(bool, tag = "9")]
     pub overlaps: bool,
 }
 
@@ -449,5 +450,19 @@ impl Flavour {
             Flavour::RawTp => "raw_tp",
             Flavour::Tracepoint => "tracepoint",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two programs of which one keeps to another rule than this would both leave a call to the other.
+    #[test]
+    fn an_earlier_promise_to_run_is_not_one_to_overlap() {
+        let attach = Attach { flavour: Flavour::Lsm as i32, ..Attach::default() };
+        let mut stored = Artefact { attach, ..Artefact::default() }.encode_to_vec();
+        stored.extend([8 << 3, 1]);
+        assert!(!Artefact::decode(&*stored).unwrap().overlaps);
     }
 }
